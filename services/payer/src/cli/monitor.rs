@@ -1,0 +1,1 @@
+//! Compatible one-shot command: monitor.

@@ -1,0 +1,1 @@
+//! The bytes and the arithmetic of a payment agreement.
