@@ -1,1 +1,33 @@
-//! windlass-store
+//! The durable foundation of Windlass: SQLite or PostgreSQL behind one SQL text, one grouping writer, leases with fencing.
+//!
+//! - [`Store`]: opened once per process; [`Store::write`] runs a job in the next commit, [`Store::query`] reads.
+//! - [`Migrations`]: the numbered tables of a component, applied by [`Store::migrate`].
+//! - [`lease`]: of several processes exactly one acts; [`Store::write_fenced`] refuses the one that was replaced.
+//! - [`cursor`]: named positions, moved in the same commit as what was done with them.
+//! - [`Store::backup`], [`Store::restore`], [`Store::export`].
+//!
+//! # The SQL text
+//! Statements are written once for both engines: `$1` parameters, `ON CONFLICT`, `RETURNING`; the column types are `BIGINT`,
+//! `TEXT` and `BLOB` (the migrator writes `BYTEA` for PostgreSQL). Numbers of 256 bits and hashes are big-endian bytes.
+
+pub mod clock;
+pub mod cursor;
+mod error;
+mod hook;
+pub mod lease;
+mod migrate;
+mod options;
+mod store;
+pub mod testing;
+mod value;
+
+pub use futures::future::BoxFuture;
+
+pub use crate::clock::{Clock, ManualClock, SystemClock, UnixMillis, UnixSeconds};
+pub use crate::error::{ConstraintKind, StoreError};
+pub use crate::hook::{CommitHook, HookAction};
+pub use crate::lease::{Fence, Lease};
+pub use crate::migrate::{Migration, Migrations};
+pub use crate::options::{StoreOptions, Synchronous};
+pub use crate::store::{Backend, BackupReport, ExportReport, Query, RestoreReport, Store, Tx};
+pub use crate::value::{FromColumn, Row, Value};
