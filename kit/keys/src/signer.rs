@@ -144,7 +144,7 @@ mod tests {
         let signature = signer.sign_preimage(&payload).await.unwrap();
         assert_eq!(
             signature.r().to_string(),
-            "18515461264373351373200002665853028612451056578545711640558177905181847433615"
+            "18515461264373351373200002665853028612451056578545711640558177340181847433846"
         );
         assert_eq!(
             signature.s().to_string(),
