@@ -234,6 +234,18 @@ pub enum StoreError {
         #[source]
         source: Arc<sqlx::Error>,
     },
+    /// A statement of a job would end or nest the transaction, which belongs to the writer.
+    #[error("a job must not control its transaction: {statement}")]
+    TransactionControl {
+        /// The beginning of the statement.
+        statement: String,
+    },
+    /// A job called [`crate::Store::write`] of its own store. It would wait for itself.
+    #[error("job {job:?} was started from inside another job of the same store")]
+    NestedWrite {
+        /// The inner job.
+        job: &'static str,
+    },
     /// The fence is stale: another holder has the lease, or it was released.
     #[error("lease {lease:?}: fencing number {held} is stale, the lease is at {current}")]
     Fenced {
@@ -368,7 +380,7 @@ impl StoreError {
                 "another program has the database open for writing; end it, or wait until it has finished"
             }
             Self::Unavailable { .. } | Self::CommitUnknown { .. } => {
-                "check that the database server is running and reachable from this machine"
+                "check that the database server is running and reachable from this machine, or that the disk of the file works"
             }
             Self::AccessDenied { .. } => "check user, password, database name and the rights of the user in store.url",
             Self::Unsupported { .. } => "use PostgreSQL 12 or later",

@@ -10,24 +10,33 @@
 //! Statements are written once for both engines: `$1` parameters, `ON CONFLICT`, `RETURNING`; the column types are `BIGINT`,
 //! `TEXT` and `BLOB` (the migrator writes `BYTEA` for PostgreSQL). Numbers of 256 bits and hashes are big-endian bytes.
 
+mod backup;
 pub mod clock;
 pub mod cursor;
+mod engine;
 mod error;
 mod hook;
 pub mod lease;
+pub mod metrics;
 mod migrate;
 mod options;
+mod pool;
 mod store;
 pub mod testing;
+mod tx;
 mod value;
+mod writer;
 
 pub use futures::future::BoxFuture;
 
+pub use crate::backup::{BackupReport, ExportReport, RestoreReport};
 pub use crate::clock::{Clock, ManualClock, SystemClock, UnixMillis, UnixSeconds};
+pub use crate::engine::Backend;
 pub use crate::error::{ConstraintKind, StoreError};
 pub use crate::hook::{CommitHook, HookAction};
 pub use crate::lease::{Fence, Lease};
 pub use crate::migrate::{Migration, Migrations};
 pub use crate::options::{StoreOptions, Synchronous};
-pub use crate::store::{Backend, BackupReport, ExportReport, Query, RestoreReport, Store, Tx};
+pub use crate::store::Store;
+pub use crate::tx::{Query, Tx};
 pub use crate::value::{FromColumn, Row, Value};
