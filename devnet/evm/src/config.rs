@@ -63,6 +63,11 @@ pub struct DevnetConfig {
     pub genesis_timestamp: Option<u64>,
     /// Clock for block timestamps.
     pub time: TimeSource,
+    /// By how many percent fee cap and tip must rise to replace a waiting transaction (`geth`: 10). `None`: any higher fee cap
+    /// replaces, as with `anvil`.
+    pub replacement_percent: Option<u64>,
+    /// Whether transactions of removed blocks go back into the pool, as on a real network. `anvil` drops them.
+    pub reorg_returns_transactions: bool,
 }
 
 impl Default for DevnetConfig {
@@ -75,6 +80,8 @@ impl Default for DevnetConfig {
             base_fee: 1_000_000_000,
             genesis_timestamp: None,
             time: TimeSource::System,
+            replacement_percent: None,
+            reorg_returns_transactions: false,
         }
     }
 }
