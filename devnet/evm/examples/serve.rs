@@ -1,5 +1,6 @@
 //! Serves a development chain: `cargo run -p windlass-devnet-evm --example serve -- 127.0.0.1:8545`.
 
+use std::io::Write;
 use std::net::SocketAddr;
 
 use windlass_devnet_evm::{Devnet, DevnetConfig};
@@ -8,8 +9,7 @@ use windlass_devnet_evm::{Devnet, DevnetConfig};
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let address: SocketAddr = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:8545".to_owned()).parse()?;
     let server = Devnet::new(DevnetConfig::default()).serve(address).await?;
-    let mut stdout = tokio::io::stdout();
-    tokio::io::AsyncWriteExt::write_all(&mut stdout, format!("{}\n", server.http_url()).as_bytes()).await?;
+    writeln!(std::io::stdout(), "{}", server.http_url())?;
     tokio::signal::ctrl_c().await?;
     server.shutdown().await;
     Ok(())
