@@ -1,0 +1,301 @@
+//! Reading the chain: what the account looks like, what became of its nonces, what an intent's gas is.
+//!
+//! Nothing is concluded from one missing answer. Inclusion is only taken from a receipt whose block is canonical; a foreign
+//! use of a nonce only from the block in which the account's count passed it, or, where no endpoint has that history any
+//! more, from a count at finality depth together with missing receipts at two different heads.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use alloy_primitives::{Address, B256, Bytes, U256};
+use windlass_chain::{BlockId, BlockRef, CallRequest, ChainError, Endpoints, Receipt};
+
+use crate::config::{FeeMode, OutboxConfig};
+use crate::fees::Market;
+use crate::machine::{Finding, Inclusion, Slot};
+
+/// Most blocks whose receipts are read in one round before single receipts are asked for instead.
+const SCAN_LIMIT: u64 = 8;
+/// Most nonces per round that are searched for a foreign transaction: each costs about a dozen requests.
+const SEARCH_LIMIT: usize = 4;
+
+/// The account and the market, as one endpoint answered.
+#[derive(Debug, Clone)]
+pub(crate) struct Observation {
+    pub(crate) head: BlockRef,
+    pub(crate) count: u64,
+    pub(crate) balance: U256,
+    pub(crate) market: Market,
+}
+
+/// How the head relates to the one seen before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Progress {
+    /// Nothing was seen before: anything may have happened.
+    First,
+    /// Same block.
+    Same,
+    /// The old head is an ancestor: no reorganisation.
+    Forward,
+    /// It is not, or that cannot be told.
+    Doubtful,
+}
+
+/// The chain as one account sees it.
+#[derive(Clone)]
+pub(crate) struct Chain {
+    pub(crate) endpoints: Endpoints,
+    pub(crate) account: Address,
+}
+
+/// Canonical hashes by number, read once per round.
+#[derive(Debug, Default)]
+pub(crate) struct Canonical(HashMap<u64, Option<B256>>);
+
+impl Chain {
+    /// Reads head, count, balance and fees. Fee suggestions are kept while the head is the same.
+    pub(crate) async fn observe(&self, config: &OutboxConfig, last: Option<&Observation>) -> Result<Observation, ChainError> {
+        let head = self.endpoints.head().await?;
+        let (count, balance) = futures::try_join!(
+            self.endpoints.transaction_count(self.account, BlockId::LATEST),
+            self.endpoints.balance(self.account, BlockId::LATEST),
+        )?;
+        let market = match last {
+            Some(last) if last.head.hash == head.hash => last.market,
+            _ => self.market(config, &head).await?,
+        };
+        Ok(Observation { head, count, balance, market })
+    }
+
+    async fn market(&self, config: &OutboxConfig, head: &BlockRef) -> Result<Market, ChainError> {
+        let base_fee = head.base_fee_per_gas.map(u128::from);
+        let legacy = match config.fee.mode {
+            FeeMode::Detect => base_fee.is_none(),
+            FeeMode::Eip1559 => false,
+            FeeMode::Legacy => true,
+        };
+        if legacy {
+            return Ok(Market { base_fee, priority_fee: 0, gas_price: self.endpoints.gas_price().await? });
+        }
+        // Not every node offers the suggestion; the gas price holds one as well. Without either the least fee is offered,
+        // and escalation finds the price.
+        let priority_fee = match self.endpoints.max_priority_fee().await {
+            Ok(fee) => fee,
+            Err(_) => match self.endpoints.gas_price().await {
+                Ok(price) => price.saturating_sub(base_fee.unwrap_or(0)),
+                Err(_) => config.fee.min_priority_fee_per_gas,
+            },
+        };
+        Ok(Market { base_fee, priority_fee, gas_price: base_fee.unwrap_or(0).saturating_add(priority_fee) })
+    }
+
+    /// Tells how `head` follows `last`.
+    pub(crate) async fn progress(&self, last: Option<&BlockRef>, head: &BlockRef, canonical: &mut Canonical) -> Result<Progress, ChainError> {
+        canonical.0.insert(head.number, Some(head.hash));
+        let Some(last) = last else { return Ok(Progress::First) };
+        if last.hash == head.hash {
+            return Ok(Progress::Same);
+        }
+        if head.parent_hash == last.hash {
+            return Ok(Progress::Forward);
+        }
+        if head.number > last.number && self.hash_of(last.number, canonical).await? == Some(last.hash) {
+            return Ok(Progress::Forward);
+        }
+        Ok(Progress::Doubtful)
+    }
+
+    /// Hash of the canonical block `number`; `None` when the endpoint has no such block.
+    pub(crate) async fn hash_of(&self, number: u64, canonical: &mut Canonical) -> Result<Option<B256>, ChainError> {
+        if let Some(known) = canonical.0.get(&number) {
+            return Ok(*known);
+        }
+        let hash = self.endpoints.block_ref(BlockId::Number(number)).await?.map(|block| block.hash);
+        canonical.0.insert(number, hash);
+        Ok(hash)
+    }
+
+    /// Looks for what used the open nonces below the account's count.
+    ///
+    /// One request per new block where few blocks are new, else one per attempt.
+    pub(crate) async fn find(
+        &self,
+        open: &[Slot],
+        seen: &Observation,
+        last: Option<&BlockRef>,
+        canonical: &mut Canonical,
+    ) -> Result<BTreeMap<u64, Finding>, ChainError> {
+        let wanted: Vec<&Slot> = open.iter().filter(|slot| slot.nonce < seen.count).collect();
+        let mut findings = BTreeMap::new();
+        if wanted.is_empty() {
+            return Ok(findings);
+        }
+        if let Some(last) = last {
+            let new_blocks = seen.head.number.saturating_sub(last.number);
+            if (1..=SCAN_LIMIT).contains(&new_blocks) {
+                for number in last.number.saturating_add(1)..=seen.head.number {
+                    if findings.len() == wanted.len() || !self.scan(number, &wanted, canonical, &mut findings).await? {
+                        break;
+                    }
+                }
+            }
+        }
+        for slot in wanted {
+            if !findings.contains_key(&slot.nonce) {
+                findings.insert(slot.nonce, self.ask(slot, canonical).await?);
+            }
+        }
+        Ok(findings)
+    }
+
+    /// Reads all receipts of one block; false when the endpoints cannot answer that.
+    async fn scan(
+        &self,
+        number: u64,
+        wanted: &[&Slot],
+        canonical: &mut Canonical,
+        findings: &mut BTreeMap<u64, Finding>,
+    ) -> Result<bool, ChainError> {
+        let Some(hash) = self.hash_of(number, canonical).await? else { return Ok(false) };
+        let receipts = match self.endpoints.block_receipts(BlockId::Hash(hash)).await {
+            Ok(Some(receipts)) => receipts,
+            // Not offered by every node: single receipts are asked for instead.
+            Ok(None) | Err(_) => return Ok(false),
+        };
+        let by_hash: HashMap<B256, &Receipt> =
+            receipts.iter().filter(|receipt| receipt.block_hash == hash).map(|receipt| (receipt.transaction_hash, receipt)).collect();
+        for slot in wanted {
+            if let Some(receipt) = slot.attempts.iter().rev().find_map(|attempt| by_hash.get(&attempt.hash)) {
+                findings.insert(slot.nonce, Finding::Ours(inclusion(receipt)));
+            }
+        }
+        Ok(true)
+    }
+
+    /// Asks for the receipt of every attempt of a nonce, newest first: any of them may be the one in the block.
+    async fn ask(&self, slot: &Slot, canonical: &mut Canonical) -> Result<Finding, ChainError> {
+        for attempt in slot.attempts.iter().rev() {
+            if let Some(receipt) = self.endpoints.receipt(attempt.hash).await?
+                && self.hash_of(receipt.block_number, canonical).await? == Some(receipt.block_hash)
+            {
+                return Ok(Finding::Ours(inclusion(&receipt)));
+            }
+        }
+        Ok(Finding::Unclear)
+    }
+
+    /// Searches what used the nonces that stayed unclear at an earlier head already.
+    pub(crate) async fn search(
+        &self,
+        config: &OutboxConfig,
+        open: &[Slot],
+        seen: &Observation,
+        suspects: &mut BTreeMap<u64, Suspect>,
+        findings: &mut BTreeMap<u64, Finding>,
+    ) {
+        let unclear: BTreeSet<u64> =
+            findings.iter().filter(|(_, finding)| matches!(finding, Finding::Unclear)).map(|(nonce, _)| *nonce).collect();
+        suspects.retain(|nonce, _| unclear.contains(nonce));
+        let mut budget = SEARCH_LIMIT;
+        for slot in open.iter().filter(|slot| unclear.contains(&slot.nonce)) {
+            let suspect = suspects.entry(slot.nonce).or_insert(Suspect { first: seen.head.number, asked: seen.head.number });
+            // A node that lags behind its own count has the receipt one block later.
+            if suspect.asked == seen.head.number || budget == 0 {
+                continue;
+            }
+            suspect.asked = seen.head.number;
+            budget -= 1;
+            match self.locate(config, slot, &seen.head).await {
+                Ok(Some(finding)) => {
+                    findings.insert(slot.nonce, finding);
+                }
+                Ok(None) => {}
+                Err(error) => {
+                    tracing::debug!(nonce = slot.nonce, %error, "the use of a nonce could not be searched");
+                }
+            }
+        }
+    }
+
+    /// Finds the transaction that used the nonce of `slot`: the block in which the account's count passes the nonce holds it.
+    async fn locate(&self, config: &OutboxConfig, slot: &Slot, head: &BlockRef) -> Result<Option<Finding>, ChainError> {
+        let nonce = slot.nonce;
+        let deep = head.number.saturating_sub(config.finality_depth);
+        let buried_count = self.sure_count(BlockId::Number(deep)).await?;
+        let buried = buried_count > nonce;
+        let mut low = deep.saturating_sub(config.finality_depth);
+        let mut high = head.number;
+        if self.count_at(low).await.map_or(true, |count| count > nonce) {
+            // Older than what full nodes keep: the count at finality depth and the missing receipts are all there is.
+            return Ok(buried.then_some(Finding::Foreign { hash: None, buried }));
+        }
+        while high - low > 1 {
+            let middle = low + (high - low) / 2;
+            if self.count_at(middle).await? > nonce {
+                high = middle;
+            } else {
+                low = middle;
+            }
+        }
+        let before = self.count_at(low).await?;
+        let Some(receipts) = self.endpoints.block_receipts(BlockId::Number(high)).await? else { return Ok(None) };
+        let mut own: Vec<&Receipt> = receipts.iter().filter(|receipt| receipt.from == self.account).collect();
+        own.sort_by_key(|receipt| receipt.transaction_index);
+        let place = usize::try_from(nonce.saturating_sub(before)).unwrap_or(usize::MAX);
+        let Some(receipt) = own.get(place) else { return Ok(None) };
+        if slot.attempts.iter().any(|attempt| attempt.hash == receipt.transaction_hash) {
+            return Ok(Some(Finding::Ours(inclusion(receipt))));
+        }
+        Ok(Some(Finding::Foreign { hash: Some(receipt.transaction_hash), buried }))
+    }
+
+    async fn count_at(&self, number: u64) -> Result<u64, ChainError> {
+        self.endpoints.transaction_count(self.account, BlockId::Number(number)).await
+    }
+
+    /// A count that decides about money: a nonce given up for good.
+    async fn sure_count(&self, block: BlockId) -> Result<u64, ChainError> {
+        self.endpoints.quorum_transaction_count(self.endpoints.quorum(), self.account, block).await
+    }
+
+    /// Hash of a block that makes something final, agreed on by the quorum.
+    pub(crate) async fn sure_hash(&self, number: u64) -> Result<Option<B256>, ChainError> {
+        let block = self.endpoints.quorum_block_ref(self.endpoints.quorum(), BlockId::Number(number)).await?;
+        Ok(block.map(|block| block.hash))
+    }
+
+    /// Gas of a call by the account. The state is the node's default, newest or pending.
+    pub(crate) async fn estimate(&self, to: Option<Address>, value: U256, data: Bytes, gas: Option<u64>) -> Result<u64, ChainError> {
+        let request = CallRequest { from: Some(self.account), to, value: Some(value), data, gas, ..CallRequest::default() };
+        self.endpoints.estimate_gas(&request).await
+    }
+
+    /// Why an included transaction reverted, as far as an endpoint can still tell: the call on the state before its block.
+    pub(crate) async fn revert_reason(&self, to: Option<Address>, value: U256, data: Bytes, block: u64) -> Option<String> {
+        let request = CallRequest { from: Some(self.account), to, value: Some(value), data, ..CallRequest::default() };
+        let state = BlockId::Number(block.saturating_sub(1));
+        match self.endpoints.call_request(&request, state).await {
+            Err(error) => error.revert_reason().map(ToString::to_string),
+            Ok(_) => None,
+        }
+    }
+}
+
+/// A nonce below the count for which no receipt was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Suspect {
+    /// Head when that was first so.
+    pub(crate) first: u64,
+    /// Head of the last search.
+    pub(crate) asked: u64,
+}
+
+fn inclusion(receipt: &Receipt) -> Inclusion {
+    Inclusion {
+        hash: receipt.transaction_hash,
+        block_number: receipt.block_number,
+        block_hash: receipt.block_hash,
+        success: receipt.succeeded(),
+        fee_paid: receipt.fee(),
+        revert_reason: None,
+    }
+}

@@ -1,0 +1,115 @@
+//! The loop around the rounds: woken by commits, by new heads, and by timers as the last resort.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use windlass_store::lease;
+
+use crate::error::OutboxError;
+use crate::model::TurnReport;
+use crate::outbox::Outbox;
+
+/// What ended the pause between two rounds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Woken {
+    /// An intent was recorded, or an operator acted.
+    Commit,
+    /// A new head was announced, or it is time to look.
+    Chain,
+    /// The program ends.
+    Shutdown,
+}
+
+impl Outbox {
+    /// Acts for the account until `shutdown`, as long as this instance holds the lease; stands by otherwise.
+    ///
+    /// Failures of endpoints and of the database are retried with growing pauses. Nothing is lost by ending at any moment.
+    ///
+    /// # Errors
+    /// What cannot heal by itself: a broken invariant, a signer with the wrong key, a store that has ended.
+    pub async fn run(&self, shutdown: CancellationToken) -> Result<(), OutboxError> {
+        let result = self.run_until(&shutdown).await;
+        let mut memory = self.inner.memory.lock().await;
+        if let Some(lease) = memory.lease.take()
+            && let Err(error) = lease::release(&self.inner.store, lease).await
+        {
+            tracing::debug!(%error, "the lease was not released; it expires by itself");
+        }
+        result
+    }
+
+    async fn run_until(&self, shutdown: &CancellationToken) -> Result<(), OutboxError> {
+        let inner = &self.inner;
+        let config = &inner.config;
+        let mut heads = inner.chain.endpoints.head_signal();
+        let mut failures = 0u32;
+        let mut looked: Option<Instant> = None;
+        let mut pause = Duration::ZERO;
+        let mut poll = config.head_poll_min;
+        loop {
+            let woken = tokio::select! {
+                biased;
+                () = shutdown.cancelled() => Woken::Shutdown,
+                // After a failure the pause is kept: a busy caller must not turn it into a storm.
+                () = inner.wake.notified(), if failures == 0 => Woken::Commit,
+                () = changed(&mut heads), if failures == 0 => Woken::Chain,
+                () = tokio::time::sleep(pause) => Woken::Chain,
+            };
+            if woken == Woken::Shutdown {
+                return Ok(());
+            }
+            // A new intent needs no new look at the chain when the last one is recent.
+            let fresh = woken == Woken::Chain || looked.is_none_or(|at| at.elapsed() >= config.head_poll);
+            match inner.round(inner.store.clock().now(), fresh).await {
+                Ok(report) => {
+                    failures = 0;
+                    if fresh {
+                        looked = Some(Instant::now());
+                    }
+                    // After a broadcast or a new block the next head may be near: look soon, then less and less often.
+                    let lively = report.broadcast > 0 || report.included > 0;
+                    poll = if lively { config.head_poll_min } else { (poll * 2).min(config.head_poll) };
+                    pause = self.pause_after(&report, poll);
+                }
+                Err(error) if is_fatal(&error) => return Err(error),
+                Err(error) => {
+                    failures = failures.saturating_add(1);
+                    pause = crate::machine::backoff(config, failures);
+                    tracing::warn!(chain = %config.chain, account = %self.account(), %error, pause_ms = pause.as_millis() as u64, "round failed");
+                }
+            }
+        }
+    }
+
+    fn pause_after(&self, report: &TurnReport, poll: Duration) -> Duration {
+        let config = &self.inner.config;
+        let longest = config.lease_ttl / 3;
+        if report.again {
+            Duration::ZERO
+        } else if report.standby {
+            longest.min(Duration::from_secs(1))
+        } else if report.in_flight > 0 {
+            poll.min(longest)
+        } else if report.held > 0 {
+            config.head_poll.min(longest)
+        } else {
+            config.idle_poll.min(longest)
+        }
+    }
+}
+
+async fn changed(heads: &mut Option<windlass_chain::HeadSignal>) {
+    match heads {
+        Some(heads) => heads.changed().await,
+        None => std::future::pending().await,
+    }
+}
+
+fn is_fatal(error: &OutboxError) -> bool {
+    match error {
+        OutboxError::Invariant { .. } | OutboxError::WrongSigner { .. } | OutboxError::Config { .. } | OutboxError::Closed => true,
+        OutboxError::Store(error) => !error.is_transient(),
+        _ => false,
+    }
+}

@@ -1,0 +1,355 @@
+//! Reading rows.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use alloy_primitives::{Address, B256, Bytes, U256};
+use windlass_store::clock::UnixMillis;
+use windlass_store::{Row, Store, StoreError, Value};
+
+use super::{CHUNK, Scope, attempt_of, id_of, json_of, kind_of, live_intent, optional_id_of, places, state_in, unreadable};
+use crate::machine::{Attempt, Kind, LiveIntent, Slot};
+use crate::model::{BlockPosition, Hold, IntentId, IntentStatus, State, Transition};
+
+/// An intent that waits for a nonce, with what is needed to estimate and to sign it.
+#[derive(Debug, Clone)]
+pub(crate) struct WaitingRow {
+    pub(crate) intent: LiveIntent,
+    pub(crate) to: Option<Address>,
+    pub(crate) data: Bytes,
+    pub(crate) retries: u32,
+}
+
+/// An included nonce whose final block the head has reached.
+#[derive(Debug, Clone)]
+pub(crate) struct DueInclusion {
+    pub(crate) nonce: u64,
+    pub(crate) hash: B256,
+    pub(crate) intent: Option<IntentId>,
+    pub(crate) kind: Kind,
+    pub(crate) success: bool,
+    pub(crate) revert_reason: Option<String>,
+    pub(crate) block_number: u64,
+    pub(crate) block_hash: B256,
+}
+
+/// What the chain executes, of one intent.
+#[derive(Debug, Clone)]
+pub(crate) struct RecordedIntent {
+    pub(crate) to: Option<Address>,
+    pub(crate) value: U256,
+    pub(crate) data: Bytes,
+    pub(crate) confirmations: u64,
+    pub(crate) state: State,
+    pub(crate) deadline: Option<UnixMillis>,
+    pub(crate) cancel: bool,
+}
+
+const LIVE_COLUMNS: &str =
+    "i.state, i.reason, i.value, i.fee_policy, i.gas_limit AS asked_gas, i.deadline, i.cancel, i.bump, i.simulate, i.hold";
+
+impl Scope {
+    /// All signed nonces that are not in a block, with all their attempts, by nonce.
+    pub(crate) async fn open_slots(&self, store: &Store) -> Result<Vec<Slot>, StoreError> {
+        let nonces = format!(
+            "SELECT n.nonce, n.intent_id, {LIVE_COLUMNS} FROM outbox_nonces n LEFT JOIN outbox_intents i ON i.id = n.intent_id \
+             WHERE n.chain_id = $1 AND n.account = $2 AND n.status = 'open' ORDER BY n.nonce"
+        );
+        let attempts = "SELECT a.* FROM outbox_nonces n JOIN outbox_attempts a \
+             ON a.chain_id = n.chain_id AND a.account = n.account AND a.nonce = n.nonce \
+             WHERE n.chain_id = $1 AND n.account = $2 AND n.status = 'open' ORDER BY a.nonce, a.number";
+        let mut of_nonce: BTreeMap<u64, Vec<Attempt>> = BTreeMap::new();
+        let slots = store.query(&nonces, self.params()).await?;
+        if slots.is_empty() {
+            return Ok(Vec::new());
+        }
+        for row in store.query(attempts, self.params()).await? {
+            of_nonce.entry(row.get("nonce")?).or_default().push(attempt_of(&row)?);
+        }
+        slots
+            .iter()
+            .map(|row| {
+                let nonce: u64 = row.get("nonce")?;
+                let intent = optional_id_of(row, "intent_id")?.map(|id| live_intent(row, id)).transpose()?;
+                Ok(Slot { nonce, intent, attempts: of_nonce.remove(&nonce).unwrap_or_default() })
+            })
+            .collect()
+    }
+
+    /// Nonces from `count` on that have a row, and one above the highest nonce of any row.
+    pub(crate) async fn covered(&self, store: &Store, count: u64) -> Result<(BTreeSet<u64>, u64), StoreError> {
+        let mut params = self.params();
+        params.push(Value::from(count));
+        let rows = store
+            .query("SELECT nonce FROM outbox_nonces WHERE chain_id = $1 AND account = $2 AND nonce >= $3", params)
+            .await?;
+        let covered: BTreeSet<u64> = rows.iter().map(|row| row.get("nonce")).collect::<Result<_, _>>()?;
+        if let Some(highest) = covered.last() {
+            return Ok((covered.clone(), highest.saturating_add(1)));
+        }
+        let last = store
+            .query_optional(
+                "SELECT nonce FROM outbox_nonces WHERE chain_id = $1 AND account = $2 ORDER BY nonce DESC LIMIT 1",
+                self.params(),
+            )
+            .await?;
+        let next = last.map(|row| row.get::<u64>("nonce")).transpose()?.map_or(0, |nonce| nonce.saturating_add(1));
+        Ok((covered, next))
+    }
+
+    /// Intents to look at now: those whose turn it is, and those to be dropped (cancelled or past their deadline).
+    pub(crate) async fn waiting(&self, store: &Store, now: UnixMillis, limit: u64) -> Result<Vec<WaitingRow>, StoreError> {
+        let ready = format!(
+            "SELECT i.id, i.recipient, i.data, i.retries, {LIVE_COLUMNS} FROM outbox_intents i WHERE i.chain_id = $1 AND i.account = $2 \
+             AND i.state = 'recorded' AND (i.retry_at <= $3 OR i.cancel = 1 OR i.deadline <= $3) ORDER BY i.position LIMIT $4"
+        );
+        let mut params = self.params();
+        params.extend([Value::from(now), Value::from(limit)]);
+        let rows = store.query(&ready, params).await?;
+        rows.iter()
+            .map(|row| {
+                Ok(WaitingRow {
+                    intent: live_intent(row, id_of(row, "id")?)?,
+                    to: row.get("recipient")?,
+                    data: row.get("data")?,
+                    retries: row.get("retries")?,
+                })
+            })
+            .collect()
+    }
+
+    /// When the first held intent is to be looked at again, or the first deadline of a waiting intent comes.
+    pub(crate) async fn next_retry(&self, store: &Store) -> Result<Option<UnixMillis>, StoreError> {
+        let sql = "SELECT MIN(retry_at) AS retry_at FROM outbox_intents WHERE chain_id = $1 AND account = $2 AND state = 'recorded'";
+        let row = store.query_optional(sql, self.params()).await?;
+        row.map_or(Ok(None), |row| row.get("retry_at"))
+    }
+
+    /// Blocks of included, not final nonces.
+    pub(crate) async fn included_blocks(&self, store: &Store) -> Result<Vec<(u64, B256)>, StoreError> {
+        let sql = "SELECT DISTINCT block_number, block_hash FROM outbox_inclusions \
+             WHERE chain_id = $1 AND account = $2 AND settled = 0 ORDER BY block_number";
+        let rows = store.query(sql, self.params()).await?;
+        rows.iter().map(|row| Ok((row.get("block_number")?, row.get("block_hash")?))).collect()
+    }
+
+    /// Included nonces that are final when their block still stands.
+    pub(crate) async fn due(&self, store: &Store, head: u64, limit: u64) -> Result<Vec<DueInclusion>, StoreError> {
+        let sql = "SELECT * FROM outbox_inclusions WHERE chain_id = $1 AND account = $2 AND settled = 0 AND final_block <= $3 \
+             ORDER BY final_block, nonce LIMIT $4";
+        let mut params = self.params();
+        params.extend([Value::from(head), Value::from(limit)]);
+        inclusions(&store.query(sql, params).await?)
+    }
+
+    /// Included nonces of one block.
+    pub(crate) async fn included_in(&self, store: &Store, block_hash: B256) -> Result<Vec<DueInclusion>, StoreError> {
+        let sql = "SELECT * FROM outbox_inclusions WHERE chain_id = $1 AND account = $2 AND settled = 0 AND block_hash = $3 ORDER BY nonce";
+        let mut params = self.params();
+        params.push(Value::from(block_hash));
+        inclusions(&store.query(sql, params).await?)
+    }
+
+    /// Final nonces at or above the chain's count: a reorganisation below finality took them out of the chain.
+    pub(crate) async fn vanished(&self, store: &Store, count: u64) -> Result<Vec<DueInclusion>, StoreError> {
+        let sql = "SELECT * FROM outbox_inclusions WHERE chain_id = $1 AND account = $2 AND settled = 1 AND nonce >= $3 ORDER BY nonce LIMIT 256";
+        let mut params = self.params();
+        params.push(Value::from(count));
+        inclusions(&store.query(sql, params).await?)
+    }
+
+    /// The signed bytes of attempts, by hash.
+    pub(crate) async fn raw(&self, store: &Store, hashes: &[B256]) -> Result<BTreeMap<B256, Bytes>, StoreError> {
+        let mut found = BTreeMap::new();
+        for chunk in hashes.chunks(CHUNK) {
+            let sql = format!("SELECT tx_hash, raw FROM outbox_attempts WHERE tx_hash IN ({})", places(1, chunk.len()));
+            for row in store.query(&sql, chunk.iter().map(|hash| Value::from(*hash)).collect()).await? {
+                found.insert(row.get("tx_hash")?, row.get("raw")?);
+            }
+        }
+        Ok(found)
+    }
+
+    /// What a node said when it refused the intent of this nonce for ever.
+    pub(crate) async fn rejected(&self, store: &Store, nonce: u64) -> Result<Option<String>, StoreError> {
+        let sql = "SELECT rejection_message FROM outbox_attempts WHERE chain_id = $1 AND account = $2 AND nonce = $3 AND kind = 'send' \
+             AND rejection = 'permanent' ORDER BY number DESC LIMIT 1";
+        let mut params = self.params();
+        params.push(Value::from(nonce));
+        store.query_optional(sql, params).await?.map_or(Ok(None), |row| row.get("rejection_message"))
+    }
+
+    /// What the chain executes, of the named intents.
+    pub(crate) async fn intents(&self, store: &Store, ids: &[IntentId]) -> Result<BTreeMap<IntentId, RecordedIntent>, StoreError> {
+        let mut found = BTreeMap::new();
+        for chunk in ids.chunks(CHUNK) {
+            let sql = format!(
+                "SELECT id, recipient, value, data, confirmations, state, reason, deadline, cancel FROM outbox_intents WHERE id IN ({})",
+                places(1, chunk.len())
+            );
+            for row in store.query(&sql, chunk.iter().map(|id| Value::from(*id)).collect()).await? {
+                let intent = RecordedIntent {
+                    to: row.get("recipient")?,
+                    value: row.get("value")?,
+                    data: row.get("data")?,
+                    confirmations: row.get("confirmations")?,
+                    state: state_in(&row)?,
+                    deadline: row.get("deadline")?,
+                    cancel: row.get("cancel")?,
+                };
+                found.insert(id_of(&row, "id")?, intent);
+            }
+        }
+        Ok(found)
+    }
+
+    /// Fees paid on a day in wei.
+    pub(crate) async fn spent(&self, store: &Store, day: i64) -> Result<U256, StoreError> {
+        let mut params = self.params();
+        params.push(Value::from(day));
+        let sql = "SELECT fees FROM outbox_spending WHERE chain_id = $1 AND account = $2 AND day = $3";
+        store.query_optional(sql, params).await?.map_or(Ok(U256::ZERO), |row| row.get("fees"))
+    }
+
+    /// Highest position given to a row, so that a restarted process goes on above it even when its clock went back.
+    pub(crate) async fn last_position(&self, store: &Store) -> Result<i64, StoreError> {
+        let mut last = 0;
+        for state in ["recorded", "signed", "broadcast", "included", "final", "reverted", "dropped"] {
+            let mut params = self.params();
+            params.push(Value::from(state));
+            let sql = "SELECT position FROM outbox_intents WHERE chain_id = $1 AND account = $2 AND state = $3 ORDER BY position DESC LIMIT 1";
+            if let Some(row) = store.query_optional(sql, params).await? {
+                last = last.max(row.get("position")?);
+            }
+        }
+        Ok(last)
+    }
+
+    /// Status of one intent.
+    pub(crate) async fn status(&self, store: &Store, id: IntentId) -> Result<Option<IntentStatus>, StoreError> {
+        let mut params = self.params();
+        params.push(Value::from(id));
+        let sql = format!("{STATUS} AND i.id = $3");
+        store.query_optional(&sql, params).await?.map(|row| status_of(&row)).transpose()
+    }
+
+    /// Statuses in the order of recording, newest first; only of one state when it is named.
+    pub(crate) async fn list(&self, store: &Store, state: Option<&str>, before: Option<i64>, limit: u64) -> Result<Vec<IntentStatus>, StoreError> {
+        let mut params = self.params();
+        params.push(Value::from(before.unwrap_or(i64::MAX)));
+        params.push(Value::from(limit));
+        let filter = if let Some(state) = state {
+            params.push(Value::from(state));
+            " AND i.state = $5"
+        } else {
+            ""
+        };
+        let sql = format!("{STATUS} AND i.position < $3{filter} ORDER BY i.position DESC LIMIT $4");
+        store.query(&sql, params).await?.iter().map(status_of).collect()
+    }
+
+    /// Number of intents per state, held ones, and the time the oldest unfinished one was recorded.
+    pub(crate) async fn counts(&self, store: &Store) -> Result<BTreeMap<String, u64>, StoreError> {
+        let sql = "SELECT state, COUNT(*) AS number FROM outbox_intents WHERE chain_id = $1 AND account = $2 GROUP BY state";
+        let rows = store.query(sql, self.params()).await?;
+        rows.iter().map(|row| Ok((row.get("state")?, row.get("number")?))).collect()
+    }
+
+    /// When the oldest intent that is not in a block was recorded.
+    pub(crate) async fn oldest(&self, store: &Store) -> Result<Option<UnixMillis>, StoreError> {
+        let sql = "SELECT MIN(recorded_at) AS oldest FROM outbox_intents \
+             WHERE chain_id = $1 AND account = $2 AND state IN ('recorded', 'signed', 'broadcast')";
+        store.query_optional(sql, self.params()).await?.map_or(Ok(None), |row| row.get("oldest"))
+    }
+
+    /// Number of held intents, and the hold of the oldest.
+    pub(crate) async fn holds(&self, store: &Store) -> Result<(u64, Option<Hold>), StoreError> {
+        let filter = "FROM outbox_intents WHERE chain_id = $1 AND account = $2 AND state IN ('recorded', 'signed', 'broadcast') AND hold IS NOT NULL";
+        let count = store.query_optional(&format!("SELECT COUNT(*) AS number {filter}"), self.params()).await?;
+        let oldest = store.query_optional(&format!("SELECT hold {filter} ORDER BY position LIMIT 1"), self.params()).await?;
+        let number = count.map_or(Ok(0), |row| row.get("number"))?;
+        let hold = oldest.map(|row| json_of(&row, "hold")).transpose()?.flatten();
+        Ok((number, hold))
+    }
+
+    /// History of one intent, oldest first.
+    pub(crate) async fn history(&self, store: &Store, id: IntentId) -> Result<Vec<Transition>, StoreError> {
+        let sql = "SELECT * FROM outbox_transitions WHERE intent_id = $1 ORDER BY position";
+        let rows = store.query(sql, vec![Value::from(id)]).await?;
+        rows.iter()
+            .map(|row| {
+                let state = |column: &str, reason| {
+                    let name: String = row.get(column)?;
+                    super::state_of(&name, reason).ok_or_else(|| unreadable(column, &name))
+                };
+                Ok(Transition {
+                    id,
+                    from: state("from_state", None)?,
+                    to: state("to_state", json_of(row, "reason")?)?,
+                    at: row.get("at")?,
+                    tx_hash: row.get("tx_hash")?,
+                    nonce: row.get("nonce")?,
+                    note: row.get("note")?,
+                })
+            })
+            .collect()
+    }
+}
+
+/// An intent with its newest nonce, the newest attempt of that nonce, and its inclusion.
+const STATUS: &str = "SELECT i.*, n.nonce AS nonce, c.tx_hash AS included_hash, c.block_number, c.block_hash, c.success, c.fee_paid, c.kind AS included_kind, \
+     (SELECT COUNT(*) FROM outbox_attempts a WHERE a.chain_id = i.chain_id AND a.account = i.account AND a.nonce = n.nonce) AS attempts, \
+     (SELECT a.tx_hash FROM outbox_attempts a WHERE a.chain_id = i.chain_id AND a.account = i.account AND a.nonce = n.nonce ORDER BY a.number DESC LIMIT 1) AS newest_hash, \
+     (SELECT COUNT(*) FROM outbox_attempts a WHERE a.chain_id = i.chain_id AND a.account = i.account AND a.nonce = n.nonce AND a.kind = 'cancel') AS cancels \
+     FROM outbox_intents i \
+     LEFT JOIN outbox_nonces n ON n.intent_id = i.id AND n.status <> 'foreign' \
+     LEFT JOIN outbox_inclusions c ON c.chain_id = i.chain_id AND c.account = i.account AND c.nonce = n.nonce \
+     WHERE i.chain_id = $1 AND i.account = $2";
+
+fn status_of(row: &Row) -> Result<IntentStatus, StoreError> {
+    let included: Option<B256> = row.get("included_hash")?;
+    let newest: Option<B256> = row.get("newest_hash")?;
+    let cancel: bool = row.get("cancel")?;
+    let block = match (row.get::<Option<u64>>("block_number")?, row.get::<Option<B256>>("block_hash")?) {
+        (Some(number), Some(hash)) => Some(BlockPosition { number, hash }),
+        _ => None,
+    };
+    Ok(IntentStatus {
+        id: id_of(row, "id")?,
+        key: row.get("intent_key")?,
+        label: row.get("label")?,
+        state: state_in(row)?,
+        hold: json_of(row, "hold")?,
+        cancelling: cancel || row.get::<u64>("cancels")? > 0,
+        nonce: row.get("nonce")?,
+        tx_hash: included.or(newest),
+        attempts: row.get("attempts")?,
+        block,
+        // A cancelling self transfer that succeeded is not a success of the intent.
+        success: match (row.get::<Option<bool>>("success")?, row.get::<Option<String>>("included_kind")?.as_deref()) {
+            (Some(success), Some("send")) => Some(success),
+            (Some(_), Some(_)) => Some(false),
+            _ => None,
+        },
+        fee_paid: row.get("fee_paid")?,
+        recorded_at: row.get("recorded_at")?,
+        updated_at: row.get("updated_at")?,
+        deadline: row.get("deadline")?,
+    })
+}
+
+fn inclusions(rows: &[Row]) -> Result<Vec<DueInclusion>, StoreError> {
+    rows.iter()
+        .map(|row| {
+            Ok(DueInclusion {
+                nonce: row.get("nonce")?,
+                hash: row.get("tx_hash")?,
+                intent: optional_id_of(row, "intent_id")?,
+                kind: kind_of(row, "kind")?,
+                success: row.get("success")?,
+                revert_reason: row.get("revert_reason")?,
+                block_number: row.get("block_number")?,
+                block_hash: row.get("block_hash")?,
+            })
+        })
+        .collect()
+}
