@@ -1,1 +1,31 @@
-//! windlass-node
+//! What turns services into one program that is boring to operate.
+//!
+//! - [`Service`] is what a service implements; [`Node`] runs services: supervisor, HTTP interface, signals, leases.
+//! - [`config`]: one file, typed sections, every error at once.
+//! - [`supervisor`]: tasks with names, restart policies, metrics and a place in readiness.
+//! - [`http`], [`openapi`], [`dashboard`]: the interface to the outside.
+//! - [`alerts`], [`events`], [`logs`], [`metrics`]: what the node tells about itself.
+//!
+//! The node knows no service, no chain and no key: it is given services that hold those.
+
+pub mod alerts;
+pub mod config;
+
+pub mod error;
+pub mod events;
+pub mod http;
+mod leading;
+pub mod logs;
+pub mod metrics;
+mod migrations;
+
+pub mod openapi;
+pub mod service;
+pub mod supervisor;
+
+pub use error::NodeError;
+
+pub use service::{
+    ChainHead, EndpointView, EventView, LeaseRequest, OutboxView, Readiness, Service, ServiceContext, ServiceError, ServiceStatus,
+};
+pub use supervisor::{Backoff, RestartPolicy, TaskSpawner};

@@ -1,0 +1,324 @@
+//! What a service is to the node.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use axum::Router;
+use serde::Serialize;
+use tokio_util::sync::CancellationToken;
+use windlass_store::{Fence, Migrations};
+
+use crate::alerts::Alerts;
+use crate::events::EventLog;
+use crate::openapi::Operation;
+use crate::supervisor::{RestartPolicy, TaskSpawner};
+
+/// A service: one instance of one kind of work, for example the payer `gnosis`.
+///
+/// The node applies its [`migrations`](Self::migrations), mounts its routers, asks for its [`status`](Self::status), and keeps
+/// [`run`](Self::run) running: a failure or a panic is reported and followed by a new call, with growing pauses.
+#[async_trait]
+pub trait Service: Send + Sync + 'static {
+    /// Unique name, `<kind>.<instance>`: `payer.gnosis`.
+    fn name(&self) -> &str;
+
+    /// Kind of the service: `payer`.
+    fn kind(&self) -> &'static str;
+
+    /// The part of the name after the kind: `gnosis`. The whole name if it does not begin with the kind.
+    fn instance(&self) -> &str {
+        let name = self.name();
+        name.strip_prefix(self.kind()).and_then(|rest| rest.strip_prefix('.')).unwrap_or(name)
+    }
+
+    /// The tables it needs.
+    fn migrations(&self) -> Vec<&'static Migrations> {
+        Vec::new()
+    }
+
+    /// Its routes, mounted under `/v1/<kind>/<instance>`. Behind tokens, limits and the error shape of the node.
+    fn router(&self) -> Option<Router> {
+        None
+    }
+
+    /// Routes mounted under `/health`, for doors that a health check knocks at: open to everybody, as `/health/ready` is.
+    fn health_router(&self) -> Option<Router> {
+        None
+    }
+
+    /// Routes mounted at the root, for interfaces that existing clients call by a path of their own. Behind tokens.
+    fn root_router(&self) -> Option<Router> {
+        None
+    }
+
+    /// Descriptions of all these routes for `/openapi.json`. Paths are relative to `/v1/<kind>/<instance>` unless marked
+    /// [`at_root`](Operation::at_root).
+    fn operations(&self) -> Vec<Operation> {
+        Vec::new()
+    }
+
+    /// The lease under which it runs, if of several nodes on one database exactly one may act.
+    fn lease(&self) -> Option<LeaseRequest> {
+        None
+    }
+
+    /// When `run` is called again after it ended.
+    fn restart(&self) -> RestartPolicy {
+        RestartPolicy::on_failure()
+    }
+
+    /// What it is doing now. Must answer within a second: from memory or with one read of the store.
+    async fn status(&self) -> ServiceStatus;
+
+    /// Does the work until `ctx.shutdown` is cancelled. `Ok` before that means that the work is done for good.
+    async fn run(self: Arc<Self>, ctx: ServiceContext) -> Result<(), ServiceError>;
+}
+
+/// A lease that a service wants to hold while it runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeaseRequest {
+    /// Name of the lease in the store; usually the name of the service.
+    pub name: String,
+    /// How long the lease is valid without a renewal: the longest time nobody acts after the holder died.
+    pub ttl: Duration,
+}
+
+impl LeaseRequest {
+    /// A lease of six seconds: another node takes over within ten.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self { name: name.into(), ttl: Duration::from_secs(6) }
+    }
+}
+
+/// What a service is given to run with.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ServiceContext {
+    /// Cancelled when the service must stop: the node stops, or the lease was lost.
+    pub shutdown: CancellationToken,
+    /// Starts tasks that belong to the service. They end with `shutdown`.
+    pub tasks: TaskSpawner,
+    /// Raises and resolves alerts.
+    pub alerts: Alerts,
+    /// Notes what was done, for the dashboard and the API.
+    pub events: EventLog,
+    /// The fence of the held lease, for [`Store::write_fenced`](windlass_store::Store::write_fenced).
+    pub fence: Option<Fence>,
+}
+
+impl ServiceContext {
+    /// A context that belongs to no node: for tests and for commands that run a service once. Alerts go nowhere, events are only
+    /// broadcast.
+    pub fn detached(service: &str) -> Self {
+        let shutdown = CancellationToken::new();
+        Self {
+            tasks: TaskSpawner::detached(service, shutdown.clone()),
+            shutdown,
+            alerts: Alerts::detached(),
+            events: EventLog::detached(),
+            fence: None,
+        }
+    }
+}
+
+/// What a service is doing.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct ServiceStatus {
+    /// Name, as [`Service::name`].
+    pub name: String,
+    /// Kind, as [`Service::kind`].
+    pub kind: String,
+    /// One word or short phrase of the service's own: `paid`, `unpaid, stopped`.
+    pub state: String,
+    /// Whether it is useful now.
+    pub ready: Readiness,
+    /// What an operator wants to see first, as label and text.
+    pub summary: Vec<(String, String)>,
+    /// The chains it follows.
+    pub chains: Vec<ChainHead>,
+    /// Its senders of transactions.
+    pub outboxes: Vec<OutboxView>,
+    /// Its latest events, newest first. Empty if it has none of its own: the node adds those of the event log.
+    pub events: Vec<EventView>,
+}
+
+impl ServiceStatus {
+    /// A status with the given state, ready, and nothing else.
+    pub fn new(name: impl Into<String>, kind: impl Into<String>, state: impl Into<String>) -> Self {
+        Self { name: name.into(), kind: kind.into(), state: state.into(), ..Self::default() }
+    }
+}
+
+/// Whether a service is useful now.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(tag = "status", content = "reasons", rename_all = "snake_case")]
+pub enum Readiness {
+    /// It does its work on fresh data.
+    #[default]
+    Ready,
+    /// It does not, for these reasons, each a sentence for an operator.
+    NotReady(Vec<String>),
+}
+
+impl Readiness {
+    /// Ready if there are no reasons.
+    pub fn from_reasons(reasons: Vec<String>) -> Self {
+        if reasons.is_empty() { Self::Ready } else { Self::NotReady(reasons) }
+    }
+
+    /// Whether it is [`Ready`](Self::Ready).
+    pub const fn is_ready(&self) -> bool {
+        matches!(self, Self::Ready)
+    }
+
+    /// Why not; empty when ready.
+    pub fn reasons(&self) -> &[String] {
+        match self {
+            Self::Ready => &[],
+            Self::NotReady(reasons) => reasons,
+        }
+    }
+
+    /// Not ready for this reason as well.
+    pub fn push(&mut self, reason: impl Into<String>) {
+        match self {
+            Self::Ready => *self = Self::NotReady(vec![reason.into()]),
+            Self::NotReady(reasons) => reasons.push(reason.into()),
+        }
+    }
+}
+
+/// The head of a chain as a service sees it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct ChainHead {
+    /// Name of the chain.
+    pub chain: String,
+    /// Number of the latest block, `None` before the first answer.
+    pub number: Option<u64>,
+    /// Age of that block by this machine's clock.
+    pub age_seconds: Option<u64>,
+    /// Its endpoints.
+    pub endpoints: Vec<EndpointView>,
+}
+
+/// One endpoint of a chain.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct EndpointView {
+    /// Host only.
+    pub host: String,
+    /// Whether it is used.
+    pub healthy: bool,
+    /// Its own latest block.
+    pub head: Option<u64>,
+    /// Typical time of an answer.
+    pub latency_ms: Option<u64>,
+    /// Why it is not used, or its latest error.
+    pub note: Option<String>,
+}
+
+/// One sender of transactions.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct OutboxView {
+    /// Name of the chain.
+    pub chain: String,
+    /// Address of the account.
+    pub account: String,
+    /// Number of transactions per state, in the order of their life.
+    pub counts: Vec<(String, u64)>,
+    /// Why nothing is sent, if so: `no funds`, `the fee is over its limit`.
+    pub held: Option<String>,
+    /// Age of the oldest transaction that is not final.
+    pub oldest_age_seconds: Option<u64>,
+}
+
+/// One event as it is shown.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct EventView {
+    /// Time in Unix milliseconds.
+    pub at_ms: i64,
+    /// The service.
+    pub service: String,
+    /// Kind of the event: `unpaid`, `transaction_final`.
+    pub kind: String,
+    /// One sentence.
+    pub message: String,
+    /// How much it matters.
+    pub level: String,
+}
+
+/// Why a service ended. Made from any error with `?`, or from a sentence with [`msg`](Self::msg).
+pub struct ServiceError {
+    source: Box<dyn StdError + Send + Sync>,
+    hint: Option<String>,
+    permanent: bool,
+}
+
+impl ServiceError {
+    /// From a sentence.
+    pub fn msg(sentence: impl Into<String>) -> Self {
+        Self { source: sentence.into().into(), hint: None, permanent: false }
+    }
+
+    /// What the operator can do.
+    #[must_use]
+    pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// Trying again cannot help: the service stays down until the node is started anew.
+    #[must_use]
+    pub const fn permanent(mut self) -> Self {
+        self.permanent = true;
+        self
+    }
+
+    /// Whether trying again can help.
+    pub const fn is_transient(&self) -> bool {
+        !self.permanent
+    }
+
+    /// What the operator can do.
+    pub fn hint(&self) -> Option<&str> {
+        self.hint.as_deref()
+    }
+
+    /// The cause.
+    pub fn source(&self) -> &(dyn StdError + Send + Sync + 'static) {
+        &*self.source
+    }
+}
+
+impl<E: Into<Box<dyn StdError + Send + Sync>>> From<E> for ServiceError {
+    fn from(error: E) -> Self {
+        Self { source: error.into(), hint: None, permanent: false }
+    }
+}
+
+impl fmt::Display for ServiceError {
+    /// The error and its causes, on one line.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.source)?;
+        let mut shown = self.source.to_string();
+        let mut cause = self.source.source();
+        while let Some(error) = cause {
+            let text = error.to_string();
+            // Many errors repeat their cause in their own text.
+            if !shown.contains(&text) {
+                write!(f, ": {text}")?;
+            }
+            shown = text;
+            cause = error.source();
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for ServiceError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
