@@ -12,6 +12,7 @@ use windlass_chain::{Answer, Rpc, RpcError};
 
 use crate::chain::{SimChain, View};
 use crate::crash::{CrashPlan, Pulse};
+use crate::gate::Gate;
 use crate::trace::Trace;
 
 /// How often an endpoint does what, as probabilities per request between 0 and 1.
@@ -170,6 +171,7 @@ pub struct FaultyRpc {
     label: String,
     node: Arc<Mutex<Node>>,
     process: Option<Arc<CrashPlan>>,
+    gate: Option<Gate>,
     trace: Trace,
 }
 
@@ -187,6 +189,7 @@ impl FaultyRpc {
                 requests: 0,
             })),
             process: None,
+            gate: None,
             trace: Trace::default(),
         }
     }
@@ -197,6 +200,15 @@ impl FaultyRpc {
         Self {
             process: Some(process),
             trace,
+            ..self.clone()
+        }
+    }
+
+    /// A connection whose requests pass a gate.
+    #[must_use]
+    pub fn behind(&self, gate: Gate) -> Self {
+        Self {
+            gate: Some(gate),
             ..self.clone()
         }
     }
@@ -472,6 +484,9 @@ fn brief(value: &Value) -> String {
 #[async_trait]
 impl Rpc for FaultyRpc {
     async fn request(&self, method: &str, params: Value) -> Result<Answer, RpcError> {
+        if let Some(gate) = &self.gate {
+            gate.pass().await;
+        }
         self.ask(method, &params).map(Answer::from)
     }
 

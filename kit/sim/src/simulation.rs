@@ -14,6 +14,9 @@ use crate::crash::{CrashPlan, CrashPoint};
 use crate::database::Database;
 use crate::trace::Trace;
 
+/// Steps without a crash after which the crash points are drawn again.
+const REARM_STEPS: u64 = 60;
+
 /// What a step came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Progress {
@@ -108,8 +111,10 @@ pub trait Checker: Send {
 pub struct CrashPolicy {
     /// Crashes that may happen in the run.
     pub budget: u64,
-    /// A process dies at one of this many next commits, or one of the next two broadcasts.
+    /// A process dies at one of this many next commits,
     pub within_commits: u64,
+    /// or at one of this many next broadcasts; 0 if it makes none.
+    pub within_broadcasts: u64,
     /// How long it stays down, milliseconds.
     pub down_ms: RangeInclusive<u64>,
 }
@@ -169,6 +174,8 @@ pub struct Simulation {
     crash_policy: Option<CrashPolicy>,
     crashes: u64,
     steps: u64,
+    /// Step of the last crash or arming.
+    armed_at: u64,
     tick_ms: RangeInclusive<u64>,
     /// Share of the steps that machines get, against the weights of the world.
     machine_weight: u32,
@@ -190,6 +197,7 @@ impl Simulation {
             crash_policy: None,
             crashes: 0,
             steps: 0,
+            armed_at: 0,
             tick_ms: 0..=400,
             machine_weight: 10,
         }
@@ -246,10 +254,15 @@ impl Simulation {
 
     /// Lets processes die; `None` lets them live.
     pub fn set_crashes(&mut self, policy: Option<CrashPolicy>) {
-        let armed = policy.is_some();
         self.crash_policy = policy;
+        self.arm();
+    }
+
+    /// Gives every process a moment to die at, or none.
+    fn arm(&mut self) {
+        self.armed_at = self.steps;
         for index in 0..self.processes.len() {
-            let point = if armed { self.crash_point() } else { None };
+            let point = self.crash_point();
             if let Some(process) = self.processes.get(index) {
                 process.life.arm(point);
             }
@@ -361,6 +374,10 @@ impl Simulation {
         self.steps += 1;
         let tick = self.rng.random_range(self.tick_ms.clone());
         let now = self.clock.advance(Duration::from_millis(tick));
+        // A moment that does not come, such as a broadcast when all is sent, is exchanged for another.
+        if self.crash_policy.is_some() && self.steps - self.armed_at > REARM_STEPS {
+            self.arm();
+        }
         let due = self
             .processes
             .iter()
@@ -376,6 +393,7 @@ impl Simulation {
                 .is_some_and(|process| process.store.is_some() && process.life.is_dead());
             if dead {
                 self.crashes += 1;
+                self.armed_at = self.steps;
                 let down_ms = match &self.crash_policy {
                     Some(policy) => self.rng.random_range(policy.down_ms.clone()),
                     None => 0,
@@ -511,8 +529,9 @@ impl Simulation {
             return None;
         }
         let commit = self.rng.random_range(1..=policy.within_commits.max(1));
-        let broadcast = self.rng.random_range(1..=2);
-        Some(match self.rng.random_range(0..4) {
+        let broadcast = self.rng.random_range(1..=policy.within_broadcasts.max(1));
+        let kinds = if policy.within_broadcasts == 0 { 2 } else { 4 };
+        Some(match self.rng.random_range(0..kinds) {
             0 => CrashPoint::BeforeCommit(commit),
             1 => CrashPoint::AfterCommit(commit),
             2 => CrashPoint::BeforeBroadcast(broadcast),

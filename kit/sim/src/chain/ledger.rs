@@ -321,7 +321,9 @@ impl Ledger {
         limit: usize,
     ) -> u64 {
         let head = self.head().header.number;
+        let asked = depth;
         let depth = depth.min(head - self.finalized);
+        let length = length.saturating_sub(asked - depth);
         if depth == 0 {
             return 0;
         }

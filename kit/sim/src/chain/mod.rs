@@ -109,6 +109,17 @@ pub struct Landed {
     pub fee: U256,
 }
 
+fn landed(block: &SimBlock, index: usize) -> Option<Landed> {
+    let receipt = block.receipts.get(index)?;
+    Some(Landed {
+        transaction: block.transactions.get(index)?.clone(),
+        block_number: block.header.number,
+        block_hash: block.hash,
+        success: receipt.success,
+        fee: U256::from(receipt.gas_used) * U256::from(receipt.effective_gas_price),
+    })
+}
+
 /// A scripted chain. Clones are the same chain.
 #[derive(Clone)]
 pub struct SimChain {
@@ -215,18 +226,7 @@ impl SimChain {
             .iter()
             .filter_map(|hash| ledger.blocks.get(hash))
             .flat_map(|block| {
-                block
-                    .transactions
-                    .iter()
-                    .zip(&block.receipts)
-                    .map(|(transaction, receipt)| Landed {
-                        transaction: transaction.clone(),
-                        block_number: block.header.number,
-                        block_hash: block.hash,
-                        success: receipt.success,
-                        fee: U256::from(receipt.gas_used)
-                            * U256::from(receipt.effective_gas_price),
-                    })
+                (0..block.transactions.len()).filter_map(|index| landed(block, index))
             })
             .collect()
     }
@@ -240,16 +240,16 @@ impl SimChain {
             .filter(|transaction| transaction.sender == account)
             .filter_map(|transaction| {
                 let (block, index) = ledger.canonical_place(&transaction.hash)?;
-                let receipt = block.receipts.get(index)?;
-                Some(Landed {
-                    transaction: transaction.clone(),
-                    block_number: block.header.number,
-                    block_hash: block.hash,
-                    success: receipt.success,
-                    fee: U256::from(receipt.gas_used) * U256::from(receipt.effective_gas_price),
-                })
+                landed(block, index)
             })
             .collect()
+    }
+
+    /// Where a transaction is on the canonical chain.
+    pub fn landed_at(&self, hash: B256) -> Option<Landed> {
+        let ledger = self.ledger.lock();
+        let (block, index) = ledger.canonical_place(&hash)?;
+        landed(block, index)
     }
 
     /// Number of reorganisations so far.
