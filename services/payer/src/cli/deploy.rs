@@ -6,8 +6,8 @@
 //! | Situation | Output | Exit |
 //! | --- | --- | --- |
 //! | deployed and mined | address and terms on stdout | 0 |
-//! | bad settings, refusal or failure of the node, reverted | why, on stderr | 1 |
-//! | the endpoint cannot be asked, or the transaction was not mined in time | why, on stderr | 3 |
+//! | bad settings, endpoint not reachable, refusal by the node, reverted: no contract was made | why, on stderr | 1 |
+//! | the transaction was sent, but what became of it is not known | why, and its hash, on stderr | 3 |
 
 mod settings;
 mod transaction;
@@ -100,7 +100,7 @@ pub enum DeployError {
         transaction: B256,
     },
     /// The transaction was sent and is not mined yet.
-    #[error("transaction {transaction} was sent but not mined within {} s; contract address will be {address}", waited.as_secs())]
+    #[error("transaction {transaction} was not mined within {} s; it may still create a contract at {address}", waited.as_secs())]
     NotMined {
         /// Its hash.
         transaction: B256,
@@ -108,6 +108,17 @@ pub enum DeployError {
         address: Address,
         /// How long was waited.
         waited: Duration,
+    },
+    /// The transaction was sent, and then the endpoint failed.
+    #[error("transaction {transaction} was sent and may have created a contract at {address}, but then: {source}")]
+    Unwatched {
+        /// Its hash.
+        transaction: B256,
+        /// Where the contract will be.
+        address: Address,
+        /// What failed.
+        #[source]
+        source: Box<DeployError>,
     },
     /// What is on the chain afterwards is not what was sent.
     #[error("the contract at {address} is not the one that was deployed: {what} differs")]
@@ -134,7 +145,7 @@ impl DeployError {
     /// The exit code this ends with.
     pub fn exit(&self) -> Exit {
         match self {
-            Self::Endpoint { .. } | Self::NotMined { .. } => Exit::CannotTell,
+            Self::NotMined { .. } | Self::Unwatched { .. } => Exit::CannotTell,
             _ => Exit::Failure,
         }
     }
@@ -152,7 +163,7 @@ impl DeployError {
         let hint = match self {
             Self::Endpoint { .. } => "check RPC_URL and that the node runs",
             Self::InsufficientFunds { .. } => "send the account some of the chain's currency, or use another PRIV_KEY",
-            Self::NotMined { .. } => "do not deploy again before you know what became of it: look the transaction up",
+            Self::NotMined { .. } | Self::Unwatched { .. } => "do not deploy again before you know what became of it: look the transaction up",
             Self::Reverted { .. } => "look the transaction up: it may have run out of gas",
             Self::Mismatch { .. } => "do not use this contract; the node may be faulty",
             _ => return None,
@@ -222,7 +233,8 @@ async fn try_deploy(
         return Ok(());
     }
     let deployed = plan.send(&rpc, &settings.signer, options.wait).await?;
-    deployed.verify(&rpc, &settings.deployment).await?;
+    let verified = deployed.verify(&rpc, &settings.deployment).await;
+    verified.map_err(|source| plan.unwatched(deployed.transaction, source))?;
     let terms = &settings.deployment;
     write!(stdout, "{}", Summary { lead: "KeyperPayer deployed to", address: deployed.address, terms })?;
     Ok(())

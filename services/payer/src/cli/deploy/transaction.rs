@@ -87,7 +87,8 @@ impl Plan {
     /// Signs and sends the transaction and waits until it is mined.
     ///
     /// # Errors
-    /// A refusal by the node; [`DeployError::NotMined`] when `wait` passes; [`DeployError::Reverted`].
+    /// A refusal by the node; [`DeployError::Reverted`]; [`DeployError::NotMined`] when `wait` passes;
+    /// [`DeployError::Unwatched`] when the endpoint fails while waiting.
     pub async fn send(&self, rpc: &dyn Rpc, signer: &LocalSigner, wait: Duration) -> Result<Deployed, DeployError> {
         let raw = self.sign(signer).await?;
         let transaction = keccak256(&raw);
@@ -97,13 +98,22 @@ impl Plan {
             Err(error) if error.outcome_unknown() || says_known(&error) => {}
             Err(error) => return Err(DeployError::of_call(rpc, "eth_sendRawTransaction", error)),
         }
-        let receipt = tokio::time::timeout(wait, receipt(rpc, transaction)).await;
-        let receipt =
-            receipt.map_err(|_| DeployError::NotMined { transaction, address: self.address, waited: wait })??;
+        let receipt = match tokio::time::timeout(wait, receipt(rpc, transaction)).await {
+            Ok(receipt) => receipt.map_err(|source| self.unwatched(transaction, source))?,
+            Err(_) => return Err(DeployError::NotMined { transaction, address: self.address, waited: wait }),
+        };
         if !receipt.succeeded() {
             return Err(DeployError::Reverted { transaction });
         }
         Ok(Deployed { address: self.address, transaction, block: receipt.block_number })
+    }
+
+    /// Says of a failure that it happened after the transaction was sent. A contract that is there and wrong stays what it is.
+    pub(super) fn unwatched(&self, transaction: B256, source: DeployError) -> DeployError {
+        match source {
+            DeployError::Mismatch { .. } => source,
+            source => DeployError::Unwatched { transaction, address: self.address, source: Box::new(source) },
+        }
     }
 
     /// The signed transaction in its EIP-2718 encoding.
