@@ -109,9 +109,13 @@ impl Store {
             Box::pin(async move { migrate::apply(tx, &set, None, now).await })
         })
         .await?;
-        // Their prepared statements may have another result now.
-        self.inner.shared.pool.clear();
+        self.forget_read_connections();
         Ok(())
+    }
+
+    /// After a migration: the prepared statements of these connections may have another result now.
+    pub(crate) fn forget_read_connections(&self) {
+        self.inner.shared.pool.clear();
     }
 
     /// Runs `job` in the next commit and returns its result after that commit.

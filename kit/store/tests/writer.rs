@@ -285,17 +285,10 @@ async fn close_finishes_what_is_queued() {
 
 #[tokio::test]
 async fn a_crash_before_the_commit_keeps_nothing_and_ends_the_store() {
-    // Commits 0 and 1 are migrations, 2 is the first insert.
-    for round in 0..2 {
-        let hook = Arc::new(Recorder { crash_before: Some(3), ..Recorder::default() });
-        let mut stores = stores_with(with_hook(&hook)).await;
-        if stores.len() <= round {
-            continue;
-        }
-        // Each engine needs a hook of its own: its count starts at zero.
-        let hook = Arc::new(Recorder { crash_before: Some(3), ..Recorder::default() });
-        let store = stores.remove(round);
+    for store in stores().await {
         store.close().await;
+        // Commit 0 is the check of the store's own migrations when it is opened.
+        let hook = Arc::new(Recorder { crash_before: Some(3), ..Recorder::default() });
         let open = store.open_again(with_hook(&hook)).await.unwrap();
         insert(&open, 1).await.unwrap();
         insert(&open, 2).await.unwrap();
@@ -303,7 +296,7 @@ async fn a_crash_before_the_commit_keeps_nothing_and_ends_the_store() {
         assert!(matches!(insert(&open, 4).await, Err(StoreError::Crashed)));
         assert!(matches!(open.query("SELECT 1 AS one", params![]).await, Err(StoreError::Crashed)));
         let again = store.open_again(testing::options()).await.unwrap();
-        assert_eq!(numbers(&again).await, [1, 2]);
+        assert_eq!(numbers(&again).await, [1, 2], "{:?}", store.backend());
     }
 }
 

@@ -8,10 +8,11 @@ mod postgres;
 mod sqlite;
 mod statement;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::stream::BoxStream;
 use sqlx::Connection as _;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
@@ -88,6 +89,18 @@ impl Target {
         Ok((target, scratch))
     }
 
+    /// A SQLite file that is only read, as it is: a backup.
+    pub(crate) fn of_copy(path: &Path, options: &StoreOptions) -> Self {
+        let connect = SqliteConnectOptions::new().filename(path).read_only(true).immutable(true);
+        Self {
+            place: path.display().to_string().into(),
+            kind: Kind::Sqlite { path: path.to_owned(), options: Box::new(connect) },
+            synchronous: Synchronous::Off,
+            busy_time_limit: options.busy_time_limit,
+            connect_time_limit: options.connect_time_limit,
+        }
+    }
+
     pub(crate) fn backend(&self) -> Backend {
         match self.kind {
             Kind::Sqlite { .. } => Backend::Sqlite,
@@ -162,14 +175,11 @@ impl Conn {
         }
     }
 
-    /// Streams the rows of a statement without parameters to `each`, for results that do not fit memory.
-    pub(crate) async fn for_each<F>(&mut self, sql: &str, each: F) -> Result<(), RunError>
-    where
-        F: FnMut(Row) -> Result<(), StoreError> + Send,
-    {
+    /// The rows of a statement without parameters one by one, for results that do not fit memory.
+    pub(crate) fn stream(&mut self, sql: &str) -> BoxStream<'_, Result<Row, RunError>> {
         match self {
-            Self::Sqlite(conn) => sqlite::for_each(conn, sql, each).await,
-            Self::Postgres(conn) => postgres::for_each(conn, sql, each).await,
+            Self::Sqlite(conn) => sqlite::stream(conn, sql),
+            Self::Postgres(conn) => postgres::stream(conn, sql),
         }
     }
 

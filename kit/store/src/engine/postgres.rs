@@ -4,7 +4,9 @@ use std::str::FromStr as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::TryStreamExt as _;
+use futures::future::ready;
+use futures::stream::BoxStream;
+use futures::{StreamExt as _, TryStreamExt as _};
 use sqlx::encode::IsNull;
 use sqlx::error::BoxDynError;
 use sqlx::postgres::types::Oid;
@@ -207,19 +209,17 @@ pub(super) async fn batch(conn: &mut PgConnection, sql: &str) -> Result<(), sqlx
     Ok(())
 }
 
-pub(super) async fn for_each<F>(conn: &mut PgConnection, sql: &str, mut each: F) -> Result<(), RunError>
-where
-    F: FnMut(Row) -> Result<(), StoreError> + Send,
-{
-    let mut results = conn.fetch_many(sqlx::query_with(AssertSqlSafe(sql), PgArguments::default()));
+pub(super) fn stream<'c>(conn: &'c mut PgConnection, sql: &str) -> BoxStream<'c, Result<Row, RunError>> {
     let mut columns = None;
-    while let Some(item) = results.try_next().await? {
-        if let Either::Right(row) = item {
-            let columns = columns.get_or_insert_with(|| column_names(&row));
-            each(decode(&row, columns)?)?;
-        }
-    }
-    Ok(())
+    conn.fetch_many(sqlx::query_with(AssertSqlSafe(sql), PgArguments::default()))
+        .map_err(RunError::from)
+        .try_filter_map(move |item| {
+            ready(match item {
+                Either::Left(_) => Ok(None),
+                Either::Right(row) => decode(&row, columns.get_or_insert_with(|| column_names(&row))).map(Some),
+            })
+        })
+        .boxed()
 }
 
 fn column_names(row: &PgRow) -> Arc<[String]> {

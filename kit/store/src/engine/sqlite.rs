@@ -4,7 +4,9 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use futures::TryStreamExt as _;
+use futures::future::ready;
+use futures::stream::BoxStream;
+use futures::{StreamExt as _, TryStreamExt as _};
 use sqlx::sqlite::{
     SqliteArguments, SqliteConnectOptions, SqliteConnection, SqliteRow, SqliteSynchronous, SqliteValueRef,
 };
@@ -252,19 +254,17 @@ pub(super) async fn batch(conn: &mut SqliteConnection, sql: &str) -> Result<(), 
     Ok(())
 }
 
-pub(super) async fn for_each<F>(conn: &mut SqliteConnection, sql: &str, mut each: F) -> Result<(), RunError>
-where
-    F: FnMut(Row) -> Result<(), StoreError> + Send,
-{
-    let mut results = conn.fetch_many(sqlx::query_with(AssertSqlSafe(sql), SqliteArguments::default()));
+pub(super) fn stream<'c>(conn: &'c mut SqliteConnection, sql: &str) -> BoxStream<'c, Result<Row, RunError>> {
     let mut columns = None;
-    while let Some(item) = results.try_next().await? {
-        if let Either::Right(row) = item {
-            let columns = columns.get_or_insert_with(|| column_names(&row));
-            each(decode(&row, columns)?)?;
-        }
-    }
-    Ok(())
+    conn.fetch_many(sqlx::query_with(AssertSqlSafe(sql), SqliteArguments::default()))
+        .map_err(RunError::from)
+        .try_filter_map(move |item| {
+            ready(match item {
+                Either::Left(_) => Ok(None),
+                Either::Right(row) => decode(&row, columns.get_or_insert_with(|| column_names(&row))).map(Some),
+            })
+        })
+        .boxed()
 }
 
 fn column_names(row: &SqliteRow) -> Arc<[String]> {
