@@ -73,7 +73,7 @@ pub struct FollowerProgram {
     pub view: SharedView,
 }
 
-#[async_trait]
+#[async_trait(?Send)]
 impl Program for FollowerProgram {
     fn name(&self) -> &str {
         "consumer"
@@ -157,7 +157,7 @@ fn seen(row: &Row) -> Result<Seen, StoreError> {
     })
 }
 
-#[async_trait]
+#[async_trait(?Send)]
 impl Actor for Consumer {
     fn name(&self) -> &str {
         "consumer"
@@ -271,7 +271,7 @@ impl Emitter {
     }
 }
 
-#[async_trait]
+#[async_trait(?Send)]
 impl Actor for Emitter {
     fn name(&self) -> &str {
         "emitter"
@@ -338,7 +338,7 @@ impl FollowerChecker {
     }
 }
 
-#[async_trait]
+#[async_trait(?Send)]
 impl Checker for FollowerChecker {
     fn name(&self) -> &str {
         "follower rules"

@@ -251,7 +251,7 @@ pub struct OutboxProgram {
     pub seed: u64,
 }
 
-#[async_trait]
+#[async_trait(?Send)]
 impl Program for OutboxProgram {
     fn name(&self) -> &str {
         &self.name
@@ -348,7 +348,7 @@ impl OutboxActor {
     }
 }
 
-#[async_trait]
+#[async_trait(?Send)]
 impl Actor for OutboxActor {
     fn name(&self) -> &str {
         &self.name
@@ -385,7 +385,7 @@ struct UserActor {
     rng: ChaCha8Rng,
 }
 
-#[async_trait]
+#[async_trait(?Send)]
 impl Actor for UserActor {
     fn name(&self) -> &str {
         &self.name
@@ -554,7 +554,7 @@ impl OutboxChecker {
     }
 }
 
-#[async_trait]
+#[async_trait(?Send)]
 impl Checker for OutboxChecker {
     fn name(&self) -> &str {
         "outbox rules"

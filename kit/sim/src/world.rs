@@ -67,7 +67,7 @@ impl Miner {
     }
 }
 
-#[async_trait]
+#[async_trait(?Send)]
 impl Actor for Miner {
     fn name(&self) -> &str {
         "miner"
@@ -123,7 +123,7 @@ impl Forker {
     }
 }
 
-#[async_trait]
+#[async_trait(?Send)]
 impl Actor for Forker {
     fn name(&self) -> &str {
         "forker"
@@ -182,7 +182,7 @@ impl FeeStorm {
     }
 }
 
-#[async_trait]
+#[async_trait(?Send)]
 impl Actor for FeeStorm {
     fn name(&self) -> &str {
         "fee storm"
@@ -221,7 +221,7 @@ impl MoodyPool {
     }
 }
 
-#[async_trait]
+#[async_trait(?Send)]
 impl Actor for MoodyPool {
     fn name(&self) -> &str {
         "pool"
@@ -277,7 +277,7 @@ impl Weather {
     }
 }
 
-#[async_trait]
+#[async_trait(?Send)]
 impl Actor for Weather {
     fn name(&self) -> &str {
         "weather"
@@ -336,7 +336,7 @@ impl Banker {
     }
 }
 
-#[async_trait]
+#[async_trait(?Send)]
 impl Actor for Banker {
     fn name(&self) -> &str {
         "banker"
@@ -394,7 +394,7 @@ impl Stranger {
     }
 }
 
-#[async_trait]
+#[async_trait(?Send)]
 impl Actor for Stranger {
     fn name(&self) -> &str {
         "stranger"

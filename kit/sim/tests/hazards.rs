@@ -53,7 +53,6 @@ fn deep() -> Options {
         tick_ms: 0..=6_000,
         config: OutboxConfig {
             finality_depth: 66,
-            quorum: 1,
             ..OutboxConfig::default()
         },
         ..Options::default()
@@ -139,11 +138,6 @@ async fn one_endpoint_of_three_lies() {
         let options = Options {
             profiles,
             quorum: 2,
-            config: OutboxConfig {
-                finality_depth: 6,
-                quorum: 2,
-                ..OutboxConfig::default()
-            },
             ..Options::default()
         };
         let mut world = World::new(seed, database, options);

@@ -63,7 +63,7 @@ async fn amount(store: &Store, name: &str) -> Result<i64, StepError> {
     row.map_or(Ok(0), |row| row.get("amount").map_err(StepError::fault))
 }
 
-#[async_trait]
+#[async_trait(?Send)]
 impl Actor for Mover {
     fn name(&self) -> &str {
         "mover"
@@ -86,7 +86,7 @@ struct Moving {
     acknowledged: Arc<AtomicU64>,
 }
 
-#[async_trait]
+#[async_trait(?Send)]
 impl Program for Moving {
     fn name(&self) -> &str {
         "moving"
@@ -118,7 +118,7 @@ impl Program for Moving {
 
 struct Forever;
 
-#[async_trait]
+#[async_trait(?Send)]
 impl Checker for Forever {
     fn name(&self) -> &str {
         "nothing"

@@ -62,7 +62,6 @@ impl Default for Options {
             tick_ms: 0..=800,
             config: OutboxConfig {
                 finality_depth: 6,
-                quorum: 1,
                 ..OutboxConfig::default()
             },
             limits: OutboxLimits::default(),
