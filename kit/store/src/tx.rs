@@ -11,6 +11,9 @@ use crate::value::{Row, Value};
 /// Fencing numbers that were checked in this group. The rows stay locked until its commit, so one check is enough.
 pub(crate) type Fences = HashMap<String, u64>;
 
+/// Something to do once the job is durable.
+pub(crate) type Effect = Box<dyn FnOnce() + Send>;
+
 /// The transaction of a write job. Everything done through it is kept or dropped as a whole.
 ///
 /// When a statement fails, the job is rolled back even if it goes on and returns `Ok`: PostgreSQL cannot continue such a
@@ -23,6 +26,7 @@ pub struct Tx<'c> {
     prefix: &'static str,
     started: bool,
     failure: Option<StoreError>,
+    effects: Vec<Effect>,
 }
 
 impl fmt::Debug for Tx<'_> {
@@ -38,7 +42,7 @@ impl<'c> Tx<'c> {
         fences: &'c mut Fences,
         prefix: &'static str,
     ) -> Self {
-        Self { conn, target, fences, prefix, started: false, failure: None }
+        Self { conn, target, fences, prefix, started: false, failure: None, effects: Vec::new() }
     }
 
     /// The engine, for the rare statement that needs another text on each.
@@ -69,6 +73,13 @@ impl<'c> Tx<'c> {
     /// As [`Tx::execute`].
     pub async fn query_optional(&mut self, sql: &str, params: Vec<Value>) -> Result<Option<Row>, StoreError> {
         self.run(sql, params).await.map(|(rows, _)| rows.into_iter().next())
+    }
+
+    /// Has `effect` run by the writer as soon as the commit that holds this job is durable, before the job is answered. It
+    /// never runs when the job or the commit fails, nor when it is unknown whether the commit was kept. It should only wake
+    /// somebody: the next group waits for it, and after a crash it is lost.
+    pub fn after_commit(&mut self, effect: impl FnOnce() + Send + 'static) {
+        self.effects.push(Box::new(effect));
     }
 
     async fn run(&mut self, sql: &str, params: Vec<Value>) -> Result<(Vec<Row>, u64), StoreError> {
@@ -130,6 +141,10 @@ impl<'c> Tx<'c> {
     /// Whether a statement was sent, so that a savepoint is open.
     pub(crate) fn started(&self) -> bool {
         self.started
+    }
+
+    pub(crate) fn take_effects(&mut self) -> Vec<Effect> {
+        std::mem::take(&mut self.effects)
     }
 
     pub(crate) fn take_failure(&mut self) -> Option<StoreError> {

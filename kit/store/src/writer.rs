@@ -22,7 +22,7 @@ use crate::hook::HookAction;
 use crate::metrics;
 use crate::options::StoreOptions;
 use crate::pool::Pool;
-use crate::tx::{Fences, Tx};
+use crate::tx::{Effect, Fences, Tx};
 
 const FIRST_SAVEPOINT: &str = "SAVEPOINT job;";
 const NEXT_SAVEPOINT: &str = "RELEASE SAVEPOINT job;SAVEPOINT job;";
@@ -158,11 +158,23 @@ struct Done {
     job: Box<dyn Job>,
     kept: bool,
     instead: Option<StoreError>,
+    effects: Vec<Effect>,
+}
+
+impl Done {
+    fn kept(job: Box<dyn Job>, effects: Vec<Effect>) -> Self {
+        Self { job, kept: true, instead: None, effects }
+    }
+
+    fn failed(job: Box<dyn Job>, instead: Option<StoreError>) -> Self {
+        Self { job, kept: false, instead, effects: Vec::new() }
+    }
 }
 
 /// How a job ended.
 enum Ran {
-    Kept,
+    /// With what is to be done after the commit.
+    Kept(Vec<Effect>),
     /// To be undone. The error replaces the job's own, which stands if there is none.
     Failed(Option<StoreError>),
     /// The connection is of no use any more, so the whole group is gone.
@@ -282,7 +294,7 @@ impl Writer {
                         Ok(()) => Ran::Failed(instead),
                         Err(error) => {
                             let lost = self.shared.target.error(Role::Writer, UNDO_SAVEPOINT, error);
-                            done.push(Done { job, kept: false, instead });
+                            done.push(Done::failed(job, instead));
                             return self.lose(conn, done, lost).await;
                         }
                     }
@@ -290,10 +302,10 @@ impl Writer {
                 other => other,
             };
             match ran {
-                Ran::Kept => done.push(Done { job, kept: true, instead: None }),
-                Ran::Failed(instead) => done.push(Done { job, kept: false, instead }),
+                Ran::Kept(effects) => done.push(Done::kept(job, effects)),
+                Ran::Failed(instead) => done.push(Done::failed(job, instead)),
                 Ran::Lost(error) => {
-                    done.push(Done { job, kept: true, instead: None });
+                    done.push(Done::failed(job, None));
                     return self.lose(conn, done, error).await;
                 }
             }
@@ -318,6 +330,7 @@ impl Writer {
         };
         let started = tx.started();
         let failure = tx.take_failure();
+        let effects = tx.take_effects();
         let ran = match (outcome, failure) {
             (_, Some(failure)) if engine::is_lost(&failure) => Ran::Lost(failure),
             (Err(limit), _) => Ran::Failed(Some(StoreError::JobTimeLimit { job: name, limit })),
@@ -329,14 +342,14 @@ impl Writer {
             (Ok(Ok(true)), Some(failure)) => {
                 Ran::Failed(Some(StoreError::FailedStatementIgnored { job: name, source: Box::new(failure) }))
             }
-            (Ok(Ok(true)), None) => Ran::Kept,
+            (Ok(Ok(true)), None) => Ran::Kept(effects),
             (Ok(Ok(false)), _) => Ran::Failed(None),
         };
         (ran, started)
     }
 
     /// Commits what is left of the group, or rolls back when nothing is, and answers.
-    async fn finish(&mut self, mut conn: Conn, done: Vec<Done>) -> usize {
+    async fn finish(&mut self, mut conn: Conn, mut done: Vec<Done>) -> usize {
         let kept: Vec<&'static str> = done.iter().filter(|done| done.kept).map(|done| done.job.name()).collect();
         let failed = done.len().saturating_sub(kept.len());
         if kept.is_empty() {
@@ -367,6 +380,11 @@ impl Writer {
             return self.crash(conn, done).await;
         }
         self.conn = Some(conn);
+        for effect in done.iter_mut().flat_map(|entry| entry.effects.drain(..)) {
+            if let Err(panic) = std::panic::catch_unwind(AssertUnwindSafe(effect)) {
+                tracing::error!(message = panic_message(panic.as_ref()), "an action after a commit panicked");
+            }
+        }
         answer(done, None);
         failed
     }

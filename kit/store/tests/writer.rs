@@ -379,3 +379,57 @@ async fn a_null_fits_every_column() {
         }
     }
 }
+
+#[tokio::test]
+async fn what_follows_a_commit_runs_once_and_only_after_success() {
+    for store in stores().await {
+        let ran = Arc::new(AtomicUsize::new(0));
+        let outcomes = in_one_group((0..4).map(|n| {
+            let (ran, store) = (Arc::clone(&ran), &store);
+            async move {
+                let count = Arc::clone(&ran);
+                let outcome = store
+                    .write("effect", move |tx| {
+                        Box::pin(async move {
+                            tx.after_commit(move || {
+                                count.fetch_add(1, Ordering::SeqCst);
+                            });
+                            assert_eq!(ran.load(Ordering::SeqCst), 0, "not before the commit");
+                            // The value 0 is written twice: the second job fails.
+                            tx.execute("INSERT INTO test_number (n) VALUES ($1)", params![n / 2]).await
+                        })
+                    })
+                    .await;
+                outcome.is_ok()
+            }
+        }))
+        .await;
+        assert_eq!(outcomes, [true, false, true, false]);
+        assert_eq!(ran.load(Ordering::SeqCst), 2, "{:?}", store.backend());
+    }
+}
+
+#[tokio::test]
+async fn nothing_follows_a_commit_that_crashed() {
+    for store in stores().await {
+        store.close().await;
+        for (crash_before, crash_after) in [(Some(1), None), (None, Some(1))] {
+            let hook = Arc::new(Recorder { crash_before, crash_after, ..Recorder::default() });
+            let open = store.open_again(with_hook(&hook)).await.unwrap();
+            let ran = Arc::new(AtomicUsize::new(0));
+            let count = Arc::clone(&ran);
+            let outcome: Result<(), StoreError> = open
+                .write("effect", move |tx| {
+                    Box::pin(async move {
+                        tx.after_commit(move || {
+                            count.fetch_add(1, Ordering::SeqCst);
+                        });
+                        Ok(())
+                    })
+                })
+                .await;
+            assert!(matches!(outcome, Err(StoreError::Crashed)));
+            assert_eq!(ran.load(Ordering::SeqCst), 0);
+        }
+    }
+}
