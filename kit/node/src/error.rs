@@ -56,6 +56,12 @@ pub enum NodeError {
         /// The name.
         name: String,
     },
+    /// The routes of a service are those of another one.
+    #[error("a route of the service {service:?} exists already")]
+    RouteConflict {
+        /// The service.
+        service: String,
+    },
     /// Metrics were given a recorder already, or logs a subscriber.
     #[error("{what} can be installed only once in a process")]
     InstalledTwice {
@@ -105,6 +111,7 @@ impl NodeError {
             }
             Self::Secret { .. } => Some("check the variable, file or command that the value names".to_owned()),
             Self::DuplicateService { .. } => Some("give each service a name of its own".to_owned()),
+            Self::RouteConflict { .. } => Some("only one instance can have routes outside its own prefix".to_owned()),
             Self::StopTimedOut { .. } => {
                 Some("nothing recorded is lost; raise node.shutdown_timeout if this happens often".to_owned())
             }

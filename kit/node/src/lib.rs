@@ -9,8 +9,9 @@
 //! The node knows no service, no chain and no key: it is given services that hold those.
 
 pub mod alerts;
+mod board;
 pub mod config;
-
+pub mod dashboard;
 pub mod error;
 pub mod events;
 pub mod http;
@@ -18,13 +19,14 @@ mod leading;
 pub mod logs;
 pub mod metrics;
 mod migrations;
-
+pub mod node;
 pub mod openapi;
 pub mod service;
 pub mod supervisor;
 
 pub use error::NodeError;
-
+pub use board::{ServiceView, Snapshot};
+pub use node::{Node, NodeBuilder, Outcome, PlainSecrets, SecretResolver, Settings};
 pub use service::{
     ChainHead, EndpointView, EventView, LeaseRequest, OutboxView, Readiness, Service, ServiceContext, ServiceError, ServiceStatus,
 };

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use windlass_store::{Clock, Store, StoreError, SystemClock, UnixMillis, Value};
 
 pub use crate::config::Severity;
-pub(crate) use channel::Channel;
+pub(crate) use channel::{Channel, rfc3339};
 pub(crate) use worker::Worker;
 
 use crate::metrics;

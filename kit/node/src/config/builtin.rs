@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use url::Url;
+
 use super::kind;
 use super::value::{SecretText, SecretUrl};
 use super::{Keys, Section};
@@ -19,6 +21,10 @@ pub struct NodeSection {
     pub name: Option<String>,
     /// How many events are kept.
     pub events_kept: u64,
+    /// How long a service may be not ready before an alert is raised.
+    pub not_ready_alert_after: Duration,
+    /// Where the book is published, for links in alerts.
+    pub runbook_url: Option<Url>,
 }
 
 impl Default for NodeSection {
@@ -28,6 +34,8 @@ impl Default for NodeSection {
             shutdown_timeout: Duration::from_secs(20),
             name: None,
             events_kept: 10_000,
+            not_ready_alert_after: Duration::from_secs(120),
+            runbook_url: None,
         }
     }
 }
@@ -62,6 +70,17 @@ impl Section for NodeSection {
                 .doc("How many events the log of events keeps; older ones are removed.")
                 .range(100..=10_000_000)
                 .default("10000"),
+            not_ready_alert_after: keys
+                .duration("not_ready_alert_after")
+                .doc("How long a service may be not ready before an alert is raised.")
+                .at_least("5s")
+                .default("2m"),
+            runbook_url: keys
+                .url("runbook_url")
+                .doc("Where the book of Windlass is published for your people. Alerts then link to the page that says what to do.")
+                .rule("a URL that ends with /", |url| url.path().ends_with('/'))
+                .example("https://docs.example.org/windlass/")
+                .optional(),
         }
     }
 }

@@ -52,8 +52,6 @@ pub use kind::Kind;
 pub use schema::{Config, Schema, SectionDoc, Sources};
 pub use value::{Amount, MASK, SecretText, SecretUrl};
 
-pub(crate) use value::{host_of, mask_url};
-
 /// A section of the file: `[KIND]`, or `[KIND.<name>]` if it is [`NAMED`](Self::NAMED).
 pub trait Section: Sized + Send + Sync + 'static {
     /// First word of the section: `payer`.

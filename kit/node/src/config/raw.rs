@@ -102,10 +102,6 @@ pub(crate) enum Content {
 }
 
 impl Tree {
-    pub(crate) fn empty() -> Self {
-        Self { position: 0, content: Content::Table(BTreeMap::new()) }
-    }
-
     /// Reads a file.
     pub(crate) fn parse(text: &str) -> Result<Self, toml_edit::TomlError> {
         let document = Document::parse(text)?;

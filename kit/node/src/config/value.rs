@@ -99,7 +99,7 @@ impl Serialize for SecretUrl {
 }
 
 /// Host and port of a URL.
-pub(crate) fn host_of(url: &Url) -> String {
+fn host_of(url: &Url) -> String {
     let host = url.host_str().unwrap_or("");
     match url.port() {
         Some(port) => format!("{host}:{port}"),
@@ -108,7 +108,7 @@ pub(crate) fn host_of(url: &Url) -> String {
 }
 
 /// A URL with everything after the host, and everything before it except the scheme, replaced by [`MASK`].
-pub(crate) fn mask_url(url: &Url) -> String {
+fn mask_url(url: &Url) -> String {
     if url.host_str().is_none() {
         // sqlite:path and the like: no host, nothing a provider could have put a key into.
         return url.to_string();

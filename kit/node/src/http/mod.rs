@@ -8,10 +8,11 @@ pub mod error;
 mod guard;
 pub mod idempotency;
 mod limits;
+mod routes;
 
 
 pub use error::{ApiError, RawBody, RequestId};
 pub(crate) use guard::{Access, apply};
 pub use idempotency::IdempotencyKey;
-pub(crate) use limits::RateLimiter;
+pub(crate) use routes::{Shared, operations, router};
 
