@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::OnceCell;
-use windlass_chain::{CallRequest, HttpRpc, HttpRpcOptions, Receipt, Rpc, RpcError};
+use windlass_chain::{BlockRef, CallRequest, HttpRpc, HttpRpcOptions, Receipt, Rpc, RpcError};
 use windlass_devnet_evm::{Devnet, DevnetConfig, DevnetServer};
 
 /// Which node runs the contracts.
@@ -64,12 +64,12 @@ impl Bench {
         self.shared.get_or_try_init(|| Chain::start(&self.kind, None)).await
     }
 
-    /// A fresh chain whose only block has this time.
+    /// A fresh chain whose first block lies before this time, so that a block can be mined at it.
     ///
     /// # Errors
     /// If it cannot be started.
-    pub async fn chain_at(&self, timestamp: u64) -> anyhow::Result<Chain> {
-        Chain::start(&self.kind, Some(timestamp)).await
+    pub async fn chain_before(&self, timestamp: u64) -> anyhow::Result<Chain> {
+        Chain::start(&self.kind, Some(timestamp.saturating_sub(1))).await
     }
 }
 
@@ -184,6 +184,18 @@ impl Chain {
         let calls = calls.iter().map(|call| windlass_chain::RpcCall::new("eth_call", json!([call.to_param(), "latest"])));
         let answers = self.rpc.batch(calls.collect()).await?;
         answers.into_iter().map(|answer| Ok(answer?.parse("eth_call")?)).collect()
+    }
+
+    /// Mines a block with this time and makes sure that it is the latest.
+    ///
+    /// # Errors
+    /// Any error of the node, or a block with another time.
+    pub async fn mine_at(&self, timestamp: u64) -> anyhow::Result<()> {
+        self.ask::<Value>("evm_setNextBlockTimestamp", json!([timestamp])).await?;
+        self.ask::<Value>("evm_mine", json!([])).await?;
+        let latest: BlockRef = self.ask("eth_getBlockByNumber", json!(["latest", false])).await?;
+        ensure!(latest.timestamp == timestamp, "the latest block has time {}, wanted is {timestamp}", latest.timestamp);
+        Ok(())
     }
 
     /// Lets the chain accept transactions from `account` without its key.
