@@ -217,6 +217,8 @@ pub struct View {
     pub open: Vec<Slot>,
     /// Nonces from `count` on that have a row of any kind.
     pub covered: BTreeSet<u64>,
+    /// Lowest nonce of any row: below it the account was used before this outbox existed, and nothing is a gap.
+    pub lowest: u64,
     /// One above the highest nonce of any row; 0 without rows.
     pub next: u64,
     /// Intents that wait for a nonce, in the order of recording.
@@ -366,8 +368,8 @@ impl<'a> Planner<'a> {
                 self.replace(slot, newest.kind, &self.config.fee.limits(&FeePolicy::default()))
             }
             _ => {
-                self.offer(slot, newest);
-                offer_hold(newest)
+                self.offer(newest);
+                self.offer_hold(slot, newest)
             }
         };
         if let Some(intent) = &slot.intent {
@@ -432,17 +434,28 @@ impl<'a> Planner<'a> {
                 if let Some(newest) = slot.attempts.last()
                     && (kind != Kind::Cancel || newest.kind == Kind::Cancel)
                 {
-                    self.offer(slot, newest);
+                    self.offer(newest);
                 }
                 Some(hold)
             }
         }
     }
 
-    fn offer(&mut self, _slot: &Slot, attempt: &Attempt) {
+    fn offer(&mut self, attempt: &Attempt) {
         let pause = if attempt.failures > 0 { backoff(self.config, attempt.failures) } else { self.config.rebroadcast_after };
         if attempt.offered_at.is_none_or(|at| self.view.now >= at.saturating_add(pause)) {
             self.plan.offer.push(attempt.hash);
+        }
+    }
+
+    /// The hold that a failing offer means to an operator; one failure is not worth one.
+    fn offer_hold(&self, slot: &Slot, attempt: &Attempt) -> Option<Hold> {
+        match &attempt.rejection {
+            Some((Rejection::InsufficientFunds, _)) => {
+                Some(Hold::InsufficientFunds { needed: slot.commitment(), have: self.view.balance })
+            }
+            Some((_, message)) if attempt.failures >= 2 => Some(Hold::BroadcastFailed { message: message.clone() }),
+            _ => None,
         }
     }
 
@@ -475,7 +488,7 @@ impl<'a> Planner<'a> {
         let end = view.count.saturating_add(self.config.max_in_flight);
         let in_window = view.open.iter().filter(|slot| slot.nonce >= view.count).count() as u64;
         let mut room = self.config.max_in_flight.saturating_sub(in_window);
-        let gaps: BTreeSet<u64> = (view.count..start.min(end)).filter(|nonce| !view.covered.contains(nonce)).collect();
+        let gaps: BTreeSet<u64> = (view.count.max(view.lowest)..start.min(end)).filter(|nonce| !view.covered.contains(nonce)).collect();
         let mut free = gaps.iter().copied().chain(start..end.max(start));
         let mut used = BTreeSet::new();
         let mut nonce = free.next();
@@ -561,23 +574,6 @@ pub fn permanent_rejection(slot: &Slot) -> Option<&str> {
 /// Whether a deadline has passed.
 pub fn is_past(deadline: Option<UnixMillis>, now: UnixMillis) -> bool {
     deadline.is_some_and(|deadline| deadline <= now)
-}
-
-/// The hold that a failing offer means to an operator; one failure is not worth one.
-fn offer_hold(attempt: &Attempt) -> Option<Hold> {
-    match &attempt.rejection {
-        Some((_, message)) if attempt.failures >= 2 => Some(Hold::BroadcastFailed { message: message.clone() }),
-        _ => None,
-    }
-}
-
-/// A row of an included nonce that is not final.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct IncludedBlock {
-    /// Block number.
-    pub number: u64,
-    /// Block hash stored with the inclusion.
-    pub hash: B256,
 }
 
 /// Whether an included block is still on the chain.

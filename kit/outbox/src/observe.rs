@@ -253,7 +253,7 @@ impl Chain {
     }
 
     /// A count that decides about money: a nonce given up for good.
-    async fn sure_count(&self, block: BlockId) -> Result<u64, ChainError> {
+    pub(crate) async fn sure_count(&self, block: BlockId) -> Result<u64, ChainError> {
         self.endpoints.quorum_transaction_count(self.endpoints.quorum(), self.account, block).await
     }
 

@@ -162,7 +162,7 @@ impl Outbox {
         let now = inner.store.clock().now();
         let wake = Arc::clone(&inner.wake);
         if inner.scope.insert_intent(tx, id, intent, inner.position(now, 1), now).await? {
-            wake.notify_one();
+            tx.after_commit(move || wake.notify_one());
             tracing::debug!(chain = %self.chain(), account = %self.account(), intent = %id, key, "recorded");
             return Ok(id);
         }

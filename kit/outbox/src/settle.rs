@@ -26,13 +26,13 @@ impl Inner {
         now: UnixMillis,
         last: Option<&Observation>,
         seen: &Observation,
+        progress: Progress,
+        canonical: &mut Canonical,
         report: &mut TurnReport,
     ) -> Result<(), OutboxError> {
         let last = last.map(|last| &last.head);
-        let mut canonical = Canonical::default();
-        let progress = self.chain.progress(last, &seen.head, &mut canonical).await?;
         if matches!(progress, Progress::First | Progress::Doubtful) {
-            let changes = self.put_back(now, seen, &mut canonical).await?;
+            let changes = self.put_back(now, seen, canonical).await?;
             report.put_back = changes.put_back.len();
             self.commit(fence, "outbox.reorg", changes).await?;
         }
@@ -41,14 +41,14 @@ impl Inner {
         if open.iter().any(|slot| slot.nonce < seen.count) {
             // Blocks are only scanned from a head that is known to be an ancestor.
             let from: Option<&BlockRef> = if progress == Progress::Forward { last } else { None };
-            let mut findings = self.chain.find(&open, seen, from, &mut canonical).await?;
+            let mut findings = self.chain.find(&open, seen, from, canonical).await?;
             self.chain.search(&self.config, &open, seen, &mut memory.suspects, &mut findings).await;
             let settlements = machine::settle(&open, &findings);
-            self.apply(&mut changes, &open, settlements, seen, report).await?;
+            self.apply(&mut changes, &open, settlements, report).await?;
         } else {
             memory.suspects.clear();
         }
-        self.finish(&mut changes, seen, &mut canonical, report).await?;
+        self.finish(&mut changes, seen, canonical, report).await?;
         self.commit(fence, "outbox.settle", changes).await
     }
 
@@ -59,6 +59,14 @@ impl Inner {
             // Above the head nothing can be told: the endpoint may lag.
             let found = if number > seen.head.number { None } else { self.chain.hash_of(number, canonical).await? };
             if machine::standing(hash, found) != Standing::Orphaned {
+                continue;
+            }
+            // Taking back is undone easily, but it worries everybody: one endpoint's word is not enough where there are more.
+            let sure = match self.chain.endpoints.quorum() {
+                0 | 1 => found,
+                _ => self.chain.sure_hash(number).await.unwrap_or(None),
+            };
+            if machine::standing(hash, sure) != Standing::Orphaned {
                 continue;
             }
             for row in self.scope.included_in(&self.store, hash).await? {
@@ -88,7 +96,6 @@ impl Inner {
         changes: &mut Changes,
         open: &[Slot],
         settlements: Vec<Settlement>,
-        seen: &Observation,
         report: &mut TurnReport,
     ) -> Result<(), OutboxError> {
         let slots: BTreeMap<u64, &Slot> = open.iter().map(|slot| (slot.nonce, slot)).collect();
@@ -124,7 +131,6 @@ impl Inner {
                 }
             }
         }
-        let _ = seen;
         Ok(())
     }
 
@@ -163,6 +169,7 @@ impl Inner {
     /// Ends what has its confirmations, after its block was found canonical at this moment.
     async fn finish(&self, changes: &mut Changes, seen: &Observation, canonical: &mut Canonical, report: &mut TurnReport) -> Result<(), OutboxError> {
         let mut due = self.scope.due(&self.store, seen.head.number, FINAL_LIMIT).await?;
+        let more = due.len() as u64 == FINAL_LIMIT;
         // What was just included may be final at once when one confirmation is enough.
         let now_final = changes.included.iter().filter(|new| new.final_block <= seen.head.number);
         due.extend(now_final.map(|new| DueInclusion {
@@ -180,6 +187,7 @@ impl Inner {
         }
         let standing = self.standing_of(&due, canonical).await;
         due.retain(|row| standing.get(&row.block_number) == Some(&Some(row.block_hash)));
+        report.again |= more && !due.is_empty();
         let ids: Vec<IntentId> = due.iter().filter(|row| row.kind == Kind::Cancel).filter_map(|row| row.intent).collect();
         let cancelled = self.scope.intents(&self.store, &ids).await?;
         for row in due {
@@ -249,8 +257,9 @@ fn release(changes: &mut Changes, slot: &Slot, foreign: Option<String>) {
         State::Dropped(Reason::Cancelled)
     } else if machine::is_past(intent.deadline, changes.now) {
         State::Dropped(Reason::Deadline)
-    } else if let Some(message) = machine::permanent_rejection(slot).filter(|_| stopped) {
-        State::Dropped(Reason::Rejected { message: message.to_owned() })
+    } else if stopped {
+        let refused = slot.attempts.iter().filter(|attempt| attempt.kind == Kind::Send).find_map(|attempt| attempt.rejection.as_ref());
+        State::Dropped(Reason::Rejected { message: refused.map_or_else(String::new, |(_, message)| message.clone()) })
     } else {
         State::Recorded
     };

@@ -14,12 +14,13 @@ use std::time::Duration;
 use futures::StreamExt;
 use windlass_store::clock::UnixMillis;
 use windlass_store::lease::{self, Lease};
-use windlass_store::{Fence, StoreError};
+use windlass_chain::Endpoints;
+use windlass_store::{BoxFuture, Fence, StoreError};
 
 use crate::error::OutboxError;
 use crate::machine::{self, Gas, Kind, Plan, Sign, Slot, View, Waiting};
 use crate::model::{Hold, IntentId, State, Transition, TurnReport};
-use crate::observe::{Canonical, Observation, Suspect};
+use crate::observe::{Canonical, Observation, Progress, Suspect};
 use crate::outbox::Inner;
 use crate::rejection::Rejection;
 use crate::sign::{Signed, Unsigned};
@@ -37,6 +38,8 @@ pub(crate) struct Memory {
     pub(crate) renewed_at: Option<UnixMillis>,
     pub(crate) seen: Option<Observation>,
     pub(crate) suspects: BTreeMap<u64, Suspect>,
+    /// The highest count above all rows that was confirmed.
+    sure_count: Option<u64>,
     estimates: HashMap<IntentId, Estimate>,
     unsigned: HashMap<IntentId, (String, UnixMillis, u32)>,
 }
@@ -102,8 +105,14 @@ impl Inner {
         let seen = match memory.seen.clone() {
             Some(seen) if !fresh => seen,
             last => {
-                let seen = self.chain.observe(&self.config, last.as_ref()).await?;
-                self.settle(memory, &fence, now, last.as_ref(), &seen, &mut report).await?;
+                let mut canonical = Canonical::default();
+                let mut seen = self.chain.observe(&self.config, last.as_ref()).await?;
+                let progress = self.chain.progress(last.as_ref().map(|last| &last.head), &seen.head, &mut canonical).await?;
+                if let (Progress::Same | Progress::Forward, Some(last)) = (progress, &last) {
+                    // On one branch the count never falls: a lower one is the answer of an endpoint that lags.
+                    seen.count = seen.count.max(last.count);
+                }
+                self.settle(memory, &fence, now, last.as_ref(), &seen, progress, &mut canonical, &mut report).await?;
                 if last.is_none_or(|last| seen.balance > last.balance || seen.market.floor(&self.config.fee) < last.market.floor(&self.config.fee)) {
                     self.wake_held(&fence).await?;
                 }
@@ -156,14 +165,25 @@ impl Inner {
         let in_flight = open.len() as u64;
         let room = self.config.max_in_flight.saturating_sub(in_flight);
         let rows = self.scope.waiting(&self.store, now, room.saturating_add(LOOK_AHEAD)).await?;
-        let (covered, next) = self.scope.covered(&self.store, seen.count).await?;
+        let (covered, lowest, next) = self.scope.covered(&self.store, seen.count).await?;
+        if seen.count > next && memory.sure_count.is_none_or(|sure| seen.count > sure) {
+            // Nonces that no row has are used on the chain: true at the first start or after foreign use. A lie would make us
+            // sign nonces that no block can take yet, so it takes a second answer.
+            let sure = self.chain.sure_count(windlass_chain::BlockId::Number(seen.head.number)).await?;
+            if sure < seen.count {
+                tracing::warn!(chain = %self.config.chain, account = %self.scope.account, count = seen.count, sure, "doubtful transaction count");
+                memory.seen = None;
+                return Ok(Vec::new());
+            }
+            memory.sure_count = Some(sure);
+        }
         report.in_flight = open.len();
         let vanished = if next > seen.count { self.vanished(seen).await? } else { Vec::new() };
         if open.is_empty() && rows.is_empty() && vanished.is_empty() && covered.is_empty() {
             return Ok(Vec::new());
         }
         let barrier = if open.is_empty() { seen.count } else { next };
-        let waiting = self.with_gas(memory, &rows, room, now, seen, barrier).await;
+        let waiting = self.with_gas(memory, &rows, now, seen, barrier).await;
         let view = View {
             now,
             head: seen.head.number,
@@ -172,16 +192,18 @@ impl Inner {
             market: seen.market,
             open,
             covered,
+            lowest,
             next,
             waiting,
             spent_today: self.scope.spent(&self.store, day_of(now)).await?,
         };
         let plan = machine::plan(&self.config, &view);
-        report.again = rows.len() as u64 > room.saturating_add(LOOK_AHEAD).saturating_sub(1) && in_flight < self.config.max_in_flight;
         let signed = self.sign_all(memory, &plan, &view, &rows, now).await?;
         let changes = self.changes_of(&plan, &view, &rows, &signed, now);
-        report.held = view.waiting.len() + view.open.len();
         self.count_plan(report, &signed, &changes, &view);
+        // All that was looked at is held or dropped: what comes behind may be sendable.
+        let stuck = !(plan.drop.is_empty() && changes.holds.is_empty()) && (signed.len() as u64) < room;
+        report.again |= stuck && rows.len() as u64 == room.saturating_add(LOOK_AHEAD);
         let mut offers = vanished;
         let raws = self.scope.raw(&self.store, &plan.offer).await?;
         self.commit(fence, "outbox.sign", changes).await?;
@@ -254,25 +276,20 @@ impl Inner {
         &self,
         memory: &mut Memory,
         rows: &[WaitingRow],
-        room: u64,
         now: UnixMillis,
         seen: &Observation,
         barrier: u64,
     ) -> Vec<Waiting> {
-        let room = usize::try_from(room).unwrap_or(usize::MAX);
-        let asked: Vec<(IntentId, Result<u64, windlass_chain::ChainError>)> = futures::stream::iter(
-            rows.iter()
-                .filter(|row| !row.intent.cancel && !machine::is_past(row.intent.deadline, now))
-                .take(room.saturating_add(usize::try_from(LOOK_AHEAD).unwrap_or(0)))
-                .filter(|row| self.must_ask(memory, row, now, seen))
-                .map(|row| {
-                    let (to, value, data) = (row.to, row.intent.value, row.data.clone());
-                    async move { (row.intent.id, self.chain.estimate(to, value, data, row.intent.gas_limit).await) }
-                }),
-        )
-        .buffered(ESTIMATE_CONCURRENCY)
-        .collect()
-        .await;
+        let questions: Vec<BoxFuture<'_, _>> = rows
+            .iter()
+            .filter(|row| !row.intent.cancel && !machine::is_past(row.intent.deadline, now))
+            .filter(|row| self.must_ask(memory, row, now, seen))
+            .map(|row| {
+                let (id, to, value, data, gas) = (row.intent.id, row.to, row.intent.value, row.data.clone(), row.intent.gas_limit);
+                Box::pin(async move { (id, self.chain.estimate(to, value, data, gas).await) }) as BoxFuture<'_, _>
+            })
+            .collect();
+        let asked: Vec<_> = futures::stream::iter(questions).buffered(ESTIMATE_CONCURRENCY).collect().await;
         for (id, answer) in asked {
             let previous = memory.estimates.get(&id).and_then(|estimate| estimate.reverting);
             memory.estimates.insert(id, self.judge_gas(answer, previous, now, seen, barrier));
@@ -508,22 +525,10 @@ impl Inner {
             return Ok(());
         }
         let endpoints = self.private.as_ref().unwrap_or(&self.chain.endpoints);
-        let outcomes: Vec<OfferOutcome> = futures::stream::iter(offers.iter().map(|offer| async move {
-            match endpoints.send_raw_transaction(&offer.raw).await {
-                Ok(_) => OfferOutcome::Accepted,
-                Err(error) => match Rejection::of(&error) {
-                    None => OfferOutcome::Accepted,
-                    Some(rejection) => {
-                        tracing::warn!(chain = %self.config.chain, account = %self.scope.account, nonce = offer.nonce,
-                            tx_hash = %offer.hash, %error, "a node did not take the transaction");
-                        OfferOutcome::Failed(rejection, text_for_row(&error))
-                    }
-                },
-            }
-        }))
-        .buffered(self.config.broadcast_concurrency.max(1))
-        .collect()
-        .await;
+        let offering: Vec<BoxFuture<'_, OfferOutcome>> =
+            offers.iter().map(|offer| Box::pin(self.offer_one(endpoints, offer)) as BoxFuture<'_, _>).collect();
+        let outcomes: Vec<OfferOutcome> =
+            futures::stream::iter(offering).buffered(self.config.broadcast_concurrency.max(1)).collect().await;
         let mut written = Offers { now, head: seen.head.number, ..Offers::default() };
         for (offer, outcome) in offers.into_iter().zip(outcomes) {
             if outcome == OfferOutcome::Accepted {
@@ -555,6 +560,14 @@ impl Inner {
         Ok(())
     }
 
+    async fn offer_one(&self, endpoints: &Endpoints, offer: &Offer) -> OfferOutcome {
+        let Err(error) = endpoints.send_raw_transaction(&offer.raw).await else { return OfferOutcome::Accepted };
+        let Some(rejection) = Rejection::of(&error) else { return OfferOutcome::Accepted };
+        tracing::warn!(chain = %self.config.chain, account = %self.scope.account, nonce = offer.nonce, tx_hash = %offer.hash, %error,
+            "a node did not take the transaction");
+        OfferOutcome::Failed(rejection, text_for_row(&error))
+    }
+
     /// Commits the changes of a stage and then publishes its transitions.
     pub(crate) async fn commit(&self, fence: &Fence, name: &'static str, mut changes: Changes) -> Result<(), OutboxError> {
         if changes.is_empty() {
@@ -569,7 +582,7 @@ impl Inner {
 
     async fn wake_held(&self, fence: &Fence) -> Result<(), OutboxError> {
         let scope = self.scope;
-        if self.scope.next_retry(&self.store).await?.is_none_or(|at| at.0 == 0) {
+        if self.scope.latest_retry(&self.store).await?.is_none_or(|at| at.0 == 0) {
             return Ok(());
         }
         self.write(fence, "outbox.wake", move |tx| Box::pin(async move { Ok(scope.wake_held(tx).await?) })).await
@@ -577,7 +590,7 @@ impl Inner {
 
     async fn write<F>(&self, fence: &Fence, name: &'static str, job: F) -> Result<(), OutboxError>
     where
-        F: for<'t> FnOnce(&'t mut windlass_store::Tx<'_>) -> windlass_store::BoxFuture<'t, Result<(), Broken>> + Send + 'static,
+        F: for<'t> FnOnce(&'t mut windlass_store::Tx<'_>) -> BoxFuture<'t, Result<(), Broken>> + Send + 'static,
     {
         match self.store.write_fenced(fence, name, job).await {
             Ok(()) => Ok(()),

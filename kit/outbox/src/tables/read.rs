@@ -8,7 +8,7 @@ use windlass_store::{Row, Store, StoreError, Value};
 
 use super::{CHUNK, Scope, attempt_of, id_of, json_of, kind_of, live_intent, optional_id_of, places, state_in, unreadable};
 use crate::machine::{Attempt, Kind, LiveIntent, Slot};
-use crate::model::{BlockPosition, Hold, IntentId, IntentStatus, State, Transition};
+use crate::model::{BlockPosition, Hold, IntentId, IntentStatus, Transition};
 
 /// An intent that waits for a nonce, with what is needed to estimate and to sign it.
 #[derive(Debug, Clone)]
@@ -39,7 +39,6 @@ pub(crate) struct RecordedIntent {
     pub(crate) value: U256,
     pub(crate) data: Bytes,
     pub(crate) confirmations: u64,
-    pub(crate) state: State,
     pub(crate) deadline: Option<UnixMillis>,
     pub(crate) cancel: bool,
 }
@@ -75,25 +74,25 @@ impl Scope {
             .collect()
     }
 
-    /// Nonces from `count` on that have a row, and one above the highest nonce of any row.
-    pub(crate) async fn covered(&self, store: &Store, count: u64) -> Result<(BTreeSet<u64>, u64), StoreError> {
+    /// Nonces from `count` on that have a row, the lowest nonce of any row, and one above the highest.
+    pub(crate) async fn covered(&self, store: &Store, count: u64) -> Result<(BTreeSet<u64>, u64, u64), StoreError> {
+        let sql = "SELECT (SELECT MIN(nonce) FROM outbox_nonces WHERE chain_id = $1 AND account = $2) AS lowest, \
+             (SELECT MAX(nonce) FROM outbox_nonces WHERE chain_id = $1 AND account = $2) AS highest";
+        let Some(ends) = store.query_optional(sql, self.params()).await? else { return Ok((BTreeSet::new(), 0, 0)) };
+        let (Some(lowest), Some(highest)) = (ends.get::<Option<u64>>("lowest")?, ends.get::<Option<u64>>("highest")?) else {
+            return Ok((BTreeSet::new(), count, 0));
+        };
+        let next = highest.saturating_add(1);
+        if next <= count {
+            return Ok((BTreeSet::new(), lowest, next));
+        }
         let mut params = self.params();
         params.push(Value::from(count));
         let rows = store
             .query("SELECT nonce FROM outbox_nonces WHERE chain_id = $1 AND account = $2 AND nonce >= $3", params)
             .await?;
-        let covered: BTreeSet<u64> = rows.iter().map(|row| row.get("nonce")).collect::<Result<_, _>>()?;
-        if let Some(highest) = covered.last() {
-            return Ok((covered.clone(), highest.saturating_add(1)));
-        }
-        let last = store
-            .query_optional(
-                "SELECT nonce FROM outbox_nonces WHERE chain_id = $1 AND account = $2 ORDER BY nonce DESC LIMIT 1",
-                self.params(),
-            )
-            .await?;
-        let next = last.map(|row| row.get::<u64>("nonce")).transpose()?.map_or(0, |nonce| nonce.saturating_add(1));
-        Ok((covered, next))
+        let covered = rows.iter().map(|row| row.get("nonce")).collect::<Result<_, _>>()?;
+        Ok((covered, lowest, next))
     }
 
     /// Intents to look at now: those whose turn it is, and those to be dropped (cancelled or past their deadline).
@@ -117,9 +116,9 @@ impl Scope {
             .collect()
     }
 
-    /// When the first held intent is to be looked at again, or the first deadline of a waiting intent comes.
-    pub(crate) async fn next_retry(&self, store: &Store) -> Result<Option<UnixMillis>, StoreError> {
-        let sql = "SELECT MIN(retry_at) AS retry_at FROM outbox_intents WHERE chain_id = $1 AND account = $2 AND state = 'recorded'";
+    /// The latest moment until which a held intent is left alone.
+    pub(crate) async fn latest_retry(&self, store: &Store) -> Result<Option<UnixMillis>, StoreError> {
+        let sql = "SELECT MAX(retry_at) AS retry_at FROM outbox_intents WHERE chain_id = $1 AND account = $2 AND state = 'recorded'";
         let row = store.query_optional(sql, self.params()).await?;
         row.map_or(Ok(None), |row| row.get("retry_at"))
     }
@@ -183,7 +182,7 @@ impl Scope {
         let mut found = BTreeMap::new();
         for chunk in ids.chunks(CHUNK) {
             let sql = format!(
-                "SELECT id, recipient, value, data, confirmations, state, reason, deadline, cancel FROM outbox_intents WHERE id IN ({})",
+                "SELECT id, recipient, value, data, confirmations, deadline, cancel FROM outbox_intents WHERE id IN ({})",
                 places(1, chunk.len())
             );
             for row in store.query(&sql, chunk.iter().map(|id| Value::from(*id)).collect()).await? {
@@ -192,7 +191,6 @@ impl Scope {
                     value: row.get("value")?,
                     data: row.get("data")?,
                     confirmations: row.get("confirmations")?,
-                    state: state_in(&row)?,
                     deadline: row.get("deadline")?,
                     cancel: row.get("cancel")?,
                 };
