@@ -12,16 +12,20 @@ use tokio::sync::broadcast;
 use windlass_chain::{Endpoints, EndpointsConfig, Rpc};
 use windlass_keys::LocalSigner;
 use windlass_outbox::{
-    FeePolicy, Intent, IntentId, IntentStatus, Outbox, OutboxConfig, State, Transition,
+    FeePolicy, Intent, IntentId, IntentStatus, Outbox, OutboxConfig, OutboxError, State, Transition,
 };
 use windlass_store::UnixMillis;
 
 use crate::chain::{Landed, SignedTransaction, SimChain};
+use crate::crash::CrashPlan;
 use crate::faults::FaultyRpc;
 use crate::simulation::{
     Actor, Checker, Host, Program, Progress, StepError, Violation,
 };
 use crate::world::ForeignHashes;
+
+/// No endpoint lags by more changes of the head than this.
+const LAG_HEADS: usize = 8;
 
 /// One transaction that the user wants, and what the outbox told of it.
 #[derive(Clone, Debug)]
@@ -36,8 +40,8 @@ pub struct Order {
     pub id: Option<IntentId>,
     /// State as last told.
     pub state: Option<State>,
-    /// Reorganisations of the chain when it was last told to be included.
-    included_at: u64,
+    /// Block in which it was last told to be.
+    pub block: Option<B256>,
 }
 
 #[derive(Debug, Default)]
@@ -86,7 +90,7 @@ impl Orders {
                 intent: adjust(index, intent),
                 id: None,
                 state: None,
-                included_at: 0,
+                block: None,
             });
         }
         Self {
@@ -155,36 +159,39 @@ impl Orders {
         })
     }
 
-    /// Takes note of a state that the outbox tells, and checks that the way there is allowed.
-    fn told(
-        &self,
-        id: IntentId,
-        state: State,
-        what: Option<B256>,
-        chain: &SimChain,
-    ) -> Result<(), Violation> {
+    /// Takes note of what the outbox tells, and checks that the way there is allowed.
+    fn told(&self, status: &IntentStatus, chain: &SimChain) -> Result<(), Violation> {
         let mut book = self.book.lock();
-        let Some(index) = book.by_id.get(&id).copied() else {
+        let Some(index) = book.by_id.get(&status.id).copied() else {
             // Recorded, but the user was not told: its process died in between.
             return Ok(());
         };
         let Some(order) = book.orders.get_mut(index) else {
             return Ok(());
         };
-        let forks = chain.reorganisations();
         if let Some(before) = &order.state {
-            allowed(before, &state, forks > order.included_at)
+            let taken_back = order.block.is_none_or(|block| may_be_lost(block, chain));
+            allowed(before, &status.state, taken_back)
                 .map_err(|violation| Violation(format!("{}: {violation}", order.key)))?;
         }
-        if matches!(state, State::Included) && order.state != Some(State::Included) {
-            order.included_at = forks;
+        if matches!(status.state, State::Final | State::Reverted(_)) {
+            buried(order, status.tx_hash, chain)?;
         }
-        if matches!(state, State::Final | State::Reverted(_)) {
-            buried(order, what, chain)?;
-        }
-        order.state = Some(state);
+        order.state = Some(status.state.clone());
+        order.block = status.block.map(|position| position.hash);
         Ok(())
     }
+}
+
+/// Whether some node may believe that a block is not canonical: it is not, or nodes that lag still answer from the branch
+/// before.
+fn may_be_lost(hash: B256, chain: &SimChain) -> bool {
+    let canonical = chain.block_by_hash(hash).is_some_and(|block| {
+        chain
+            .block(block.header.number)
+            .is_some_and(|found| found.hash == hash)
+    });
+    !canonical || chain.heads_since_reorganisation() <= LAG_HEADS
 }
 
 /// How far a state is. Equal ranks do not occur.
@@ -201,7 +208,7 @@ fn rank(state: &State) -> u8 {
 /// Whether a state may follow another. Terminal states stay. A state goes back for one of two reasons only: the chain took
 /// the block back, or the nonce was used by somebody else; both need a look at the chain, which the caller and
 /// [`OutboxChecker`] have.
-fn allowed(before: &State, after: &State, forked: bool) -> Result<(), Violation> {
+fn allowed(before: &State, after: &State, taken_back: bool) -> Result<(), Violation> {
     if before.is_terminal() {
         return Violation::unless(before == after, || {
             format!("the terminal state {before} became {after}")
@@ -209,7 +216,7 @@ fn allowed(before: &State, after: &State, forked: bool) -> Result<(), Violation>
     }
     let back = rank(after) < rank(before);
     let from_block = matches!(before, State::Included);
-    Violation::unless(!back || !from_block || forked, || {
+    Violation::unless(!back || !from_block || taken_back, || {
         format!("{before} became {after} although the chain took nothing back")
     })
 }
@@ -300,6 +307,7 @@ impl Program for OutboxProgram {
             orders: self.orders.clone(),
             chain: self.chain.clone(),
             caught_up: false,
+            process: host.process.clone(),
         };
         let user = UserActor {
             name: format!("{} user", self.name),
@@ -320,6 +328,7 @@ struct OutboxActor {
     chain: SimChain,
     /// Whether the states of all orders were read since the start: events of the time before the start are lost.
     caught_up: bool,
+    process: Arc<CrashPlan>,
 }
 
 impl OutboxActor {
@@ -341,9 +350,33 @@ impl OutboxActor {
         Ok(())
     }
 
+    /// Hears the events since the last round.
+    async fn listen(&mut self) -> Result<(), StepError> {
+        loop {
+            match self.events.try_recv() {
+                Ok(event) => {
+                    let status = self.outbox.status(event.id).await;
+                    // A store that died answers nothing; the next start reads everything.
+                    if let Ok(Some(status)) = status {
+                        self.hear(&status)?;
+                    }
+                }
+                Err(broadcast::error::TryRecvError::Lagged(_)) => self.caught_up = false,
+                Err(_) => return Ok(()),
+            }
+        }
+    }
+
+    /// No fault of the world explains an error that calls itself permanent, unless the process is dead.
+    fn judge(&self, error: OutboxError) -> StepError {
+        if error.is_transient() || self.process.is_dead() {
+            return StepError::fault(error);
+        }
+        Violation(format!("a round failed for good: {error}")).into()
+    }
+
     fn hear(&self, status: &IntentStatus) -> Result<(), StepError> {
-        self.orders
-            .told(status.id, status.state.clone(), status.tx_hash, &self.chain)?;
+        self.orders.told(status, &self.chain)?;
         Ok(())
     }
 }
@@ -358,17 +391,8 @@ impl Actor for OutboxActor {
         if !self.caught_up {
             self.catch_up().await?;
         }
-        let report = self.outbox.turn(now).await.map_err(StepError::fault);
-        loop {
-            match self.events.try_recv() {
-                Ok(event) => {
-                    self.orders
-                        .told(event.id, event.to, event.tx_hash, &self.chain)?;
-                }
-                Err(broadcast::error::TryRecvError::Lagged(_)) => self.caught_up = false,
-                Err(_) => break,
-            }
-        }
+        let report = self.outbox.turn(now).await.map_err(|error| self.judge(error));
+        self.listen().await?;
         let report = report?;
         if report.is_idle() {
             return Ok(Progress::Idle);

@@ -190,8 +190,8 @@ async fn transactions_stuck_in_the_pool_are_replaced() {
         let mut world = World::new(seed, database, Options::default());
         let pool = MoodyPool::new(
             world.chain.clone(),
-            0.05,
-            0.3,
+            0.1,
+            0.9,
             world.sim.draw_seed(),
             world.calm.clone(),
         );

@@ -29,6 +29,8 @@ pub(super) struct Ledger {
     pub(super) places: HashMap<B256, Vec<(B256, usize)>>,
     pub(super) finalized: u64,
     pub(super) reorganisations: u64,
+    /// Length of `heads` when the last reorganisation was done.
+    pub(super) fork_ended_at: usize,
     pub(super) pool: Pool,
     pub(super) decoder: Decoder,
     pub(super) handlers: BTreeMap<Address, Handler>,
@@ -84,6 +86,7 @@ impl Ledger {
             places: HashMap::new(),
             finalized: 0,
             reorganisations: 0,
+            fork_ended_at: 0,
             pool: Pool::default(),
             decoder: Decoder::default(),
             handlers: BTreeMap::new(),
@@ -366,6 +369,7 @@ impl Ledger {
             let head = self.head().hash;
             self.heads.push(head);
         }
+        self.fork_ended_at = self.heads.len();
         depth
     }
 

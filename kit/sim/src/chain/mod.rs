@@ -257,6 +257,12 @@ impl SimChain {
         self.ledger.lock().reorganisations
     }
 
+    /// Changes of the head since the last reorganisation, or since the start.
+    pub fn heads_since_reorganisation(&self) -> usize {
+        let ledger = self.ledger.lock();
+        ledger.heads.len() - ledger.fork_ended_at
+    }
+
     /// The transactions that wait in the mempool.
     pub fn pooled(&self) -> Vec<Arc<SignedTransaction>> {
         self.ledger.lock().pool.all().cloned().collect()

@@ -181,9 +181,50 @@ impl World {
     pub async fn settle(&mut self) -> Result<(), Failure> {
         let orders = self.orders.clone();
         orders.release(usize::MAX);
-        self.sim
+        let outcome = self
+            .sim
             .settle(20_000, move |_| orders.all_finished())
-            .await
+            .await;
+        outcome.map_err(|failure| Failure {
+            what: format!("{}\n{}", failure.what, self.describe()),
+            ..failure
+        })
+    }
+
+    /// Orders, chain and pool for a failure.
+    fn describe(&self) -> String {
+        let orders = self.orders.all();
+        let orders = orders
+            .iter()
+            .map(|order| format!("  {} {:?} told {:?}", order.key, order.id, order.state));
+        let seen = self.chain.seen().into_iter().map(|transaction| {
+            format!(
+                "  signed {} nonce {} fee {} tip {} landed {} data {}",
+                transaction.hash,
+                transaction.nonce,
+                transaction.max_fee_per_gas,
+                transaction.max_priority_fee_per_gas,
+                self.chain.landed_at(transaction.hash).is_some(),
+                transaction.input
+            )
+        });
+        let pooled = self.chain.pooled();
+        let pooled = pooled.iter().map(|transaction| {
+            format!("  pooled {} nonce {}", transaction.hash, transaction.nonce)
+        });
+        let next = self.chain.nonce(self.account());
+        let head = self.chain.head();
+        orders
+            .chain(seen)
+            .chain(pooled)
+            .chain([format!(
+                "  next nonce {next}, balance {}, head {} with base fee {:?}",
+                self.chain.balance(self.account()),
+                head.header.number,
+                head.header.base_fee_per_gas
+            )])
+            .collect::<Vec<_>>()
+            .join("\n")
     }
 }
 
