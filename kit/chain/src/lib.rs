@@ -21,7 +21,7 @@ mod types;
 pub use backfill::{BackfillOptions, Chunk, backfill};
 pub use endpoints::{EndpointState, EndpointStatus, EndpointUrl, Endpoints, EndpointsConfig, HeadSignal};
 pub use error::ChainError;
-pub use follow::{Batch, Delivery, FollowConfig, FollowedBlock, Follower, MIGRATIONS, Start};
+pub use follow::{Batch, Delivery, FollowConfig, FollowStatus, FollowedBlock, Follower, MIGRATIONS, Start};
 pub use revert::{RevertReason, decode_revert, panic_name};
 pub use rpc::{Answer, HttpRpc, HttpRpcOptions, Rpc, RpcCall, RpcError, Subscription, WsRpc, WsRpcOptions};
 pub use send_error::{SendError, SendErrorKind};

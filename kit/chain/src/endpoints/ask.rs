@@ -228,7 +228,7 @@ impl Endpoints {
     }
 
     /// Sends the calls, waits for the answers within the deadline, decodes them and keeps the books.
-    pub(crate) async fn exchange<T>(
+    pub(super) async fn exchange<T>(
         &self,
         endpoint: &Endpoint,
         calls: &[RpcCall],
@@ -273,7 +273,7 @@ impl Endpoints {
     }
 
     /// Makes sure that the endpoint has shown the right chain id.
-    pub(crate) async fn verify(&self, endpoint: &Endpoint) -> Result<(), Failure> {
+    pub(super) async fn verify(&self, endpoint: &Endpoint) -> Result<(), Failure> {
         if !endpoint.health.lock().needs_verification() {
             return Ok(());
         }

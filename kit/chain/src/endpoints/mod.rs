@@ -12,11 +12,11 @@
 //! With [`Endpoints::from_rpcs`] there are no timers at all, so that a simulation decides what happens when: an attempt is awaited
 //! as long as it takes, nothing is hedged, nothing is waited for, and all times come from the given clock.
 
-mod ask;
+pub(crate) mod ask;
 mod config;
 mod health;
 mod quorum;
-mod reads;
+pub(crate) mod reads;
 mod send;
 mod status;
 

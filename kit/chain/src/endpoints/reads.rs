@@ -61,20 +61,21 @@ impl Endpoints {
     /// # Errors
     /// As [`Endpoints::request`].
     pub async fn head(&self) -> Result<BlockRef, ChainError> {
-        Ok(self.head_header().await?.block)
+        Ok(self.head_header().await?.0.block)
     }
 
-    pub(crate) async fn head_header(&self) -> Result<Header, ChainError> {
+    /// The newest header, and which endpoint showed it.
+    pub(crate) async fn head_header(&self) -> Result<(Header, usize), ChainError> {
         self.probe_if_due().await;
         let ask = Ask::one("eth_getBlockByNumber", json!(["latest", false])).fresh(Freshness::Latest);
-        let mut best: Option<Header> = None;
+        let mut best: Option<(Header, usize)> = None;
         // An endpoint that turns out to be late only by this very answer is not among the candidates of the next round.
         for _ in 0..self.inner.endpoints.len().max(1) {
             let answered = self.ask(&ask, |outcomes| read_head(outcomes)).await?;
             self.note_head(answered.endpoint, answered.value.block.number);
             let late = self.is_late(answered.endpoint);
-            if best.as_ref().is_none_or(|best| best.block.number < answered.value.block.number) {
-                best = Some(answered.value);
+            if best.as_ref().is_none_or(|(best, _)| best.block.number < answered.value.block.number) {
+                best = Some((answered.value, answered.endpoint));
             }
             if !late {
                 break;
@@ -93,6 +94,18 @@ impl Endpoints {
     fn is_late(&self, index: usize) -> bool {
         !self.candidates(Freshness::Latest, None).order.contains(&index)
             && self.candidates(Freshness::Any, None).order.contains(&index)
+    }
+
+    /// An endpoint in order other than this one.
+    pub(crate) fn another_than(&self, this: Option<usize>) -> Option<usize> {
+        let now = self.now();
+        let in_order = |index: &usize| {
+            self.inner.endpoints.get(*index).is_some_and(|endpoint| {
+                let health = endpoint.health.lock();
+                health.pause_now(now) == super::health::Pause::None && health.quarantined(now).is_none()
+            })
+        };
+        self.candidates(Freshness::Latest, None).order.into_iter().filter(in_order).find(|index| Some(*index) != this)
     }
 
     /// Asks every endpoint for its head if the last time was long enough ago. Slow ones are not waited for longer than hedging would.
