@@ -220,9 +220,9 @@ pub enum StoreError {
     Commit {
         /// The database.
         place: String,
-        /// The cause.
+        /// The cause: a constraint that is checked at the commit, a session that the server had ended.
         #[source]
-        source: Arc<sqlx::Error>,
+        source: Box<StoreError>,
     },
     /// The connection broke while the commit was under way: the job may or may not have been kept. Repeat it only if it
     /// recognises its own earlier success.
@@ -345,7 +345,9 @@ impl StoreError {
             | Self::StatementTimeLimit { .. }
             | Self::JobTimeLimit { .. }
             | Self::CommitUnknown { .. } => true,
-            Self::FailedStatementIgnored { source, .. } | Self::MigrationFailed { source, .. } => source.is_transient(),
+            Self::FailedStatementIgnored { source, .. }
+            | Self::MigrationFailed { source, .. }
+            | Self::Commit { source, .. } => source.is_transient(),
             _ => false,
         }
     }
@@ -398,7 +400,9 @@ impl StoreError {
                 io::ErrorKind::StorageFull => "free space on the device",
                 _ => return None,
             },
-            Self::FailedStatementIgnored { source, .. } | Self::MigrationFailed { source, .. } => return source.hint(),
+            Self::FailedStatementIgnored { source, .. }
+            | Self::MigrationFailed { source, .. }
+            | Self::Commit { source, .. } => return source.hint(),
             _ => return None,
         };
         Some(hint.to_owned())

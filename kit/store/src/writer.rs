@@ -391,9 +391,10 @@ impl Writer {
 
     fn commit_error(&self, error: sqlx::Error) -> StoreError {
         let place = self.shared.target.place.to_string();
-        let unknown = engine::outcome_is_unknown(self.shared.target.backend(), &error);
-        let source = Arc::new(error);
-        if unknown { StoreError::CommitUnknown { place, source } } else { StoreError::Commit { place, source } }
+        if engine::outcome_is_unknown(self.shared.target.backend(), &error) {
+            return StoreError::CommitUnknown { place, source: Arc::new(error) };
+        }
+        StoreError::Commit { place, source: Box::new(self.shared.target.error(Role::Writer, "COMMIT", error)) }
     }
 
     /// The transaction is gone: everybody in the group is told `error`, and the next group gets a new connection.
