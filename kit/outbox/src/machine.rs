@@ -4,7 +4,7 @@
 //! nodes, what to drop and what to hold. The shell (`turn.rs`) reads rows and chain into a [`View`], calls them, signs, commits
 //! everything in one transaction, and only then broadcasts.
 //!
-//! Invariants, checked by the property tests at the end:
+//! Invariants, checked by the property tests in `machine/tests.rs`:
 //! - a nonce is given to an intent at most once, and only one that no row has;
 //! - nothing is signed for a nonce below the chain's count, nor at or beyond count + `max_in_flight`;
 //! - a first attempt carries the intent; every later attempt of the nonce beats the fees of all before it;
@@ -600,3 +600,6 @@ pub fn standing(stored: B256, canonical: Option<B256>) -> Standing {
 pub fn final_block(block: u64, confirmations: u64) -> u64 {
     block.saturating_add(confirmations.max(1) - 1)
 }
+
+#[cfg(test)]
+mod tests;

@@ -282,7 +282,7 @@ impl fmt::Display for State {
 
 /// Why an intent ended without success.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
 pub enum Reason {
     /// The deadline passed before it was included.
     Deadline,
@@ -313,7 +313,7 @@ impl fmt::Display for Reason {
 
 /// Why an intent that is not finished does not move. Held intents go on by themselves as soon as the cause is gone.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
 pub enum Hold {
     /// The account cannot pay value and worst-case fee.
     InsufficientFunds {
@@ -607,8 +607,22 @@ mod tests {
             let text = serde_json::to_string(&reason).unwrap();
             assert_eq!(serde_json::from_str::<Reason>(&text).unwrap(), reason);
         }
-        let hold = Hold::InsufficientFunds { needed: U256::MAX, have: U256::ZERO };
-        let text = serde_json::to_string(&hold).unwrap();
-        assert_eq!(serde_json::from_str::<Hold>(&text).unwrap(), hold);
+        let holds = [
+            Hold::InsufficientFunds { needed: U256::MAX, have: U256::ZERO },
+            Hold::FeeAboveCap { needed: u128::MAX, cap: 1 },
+            Hold::TotalFeeAboveCap { needed: u128::MAX, cap: 1 },
+            Hold::BudgetSpent { budget: U256::MAX, used: U256::ZERO },
+            Hold::WouldRevert { reason: "x".into() },
+            Hold::EstimationFailed { message: "x".into() },
+            Hold::BroadcastFailed { message: "x".into() },
+            Hold::NonceTaken { nonce: u64::MAX },
+            Hold::SignerFailed { message: "x".into() },
+        ];
+        for hold in holds {
+            let text = serde_json::to_string(&hold).unwrap();
+            assert_eq!(serde_json::from_str::<Hold>(&text).unwrap(), hold);
+        }
+        let fee = FeePolicy { max_fee_per_gas: Some(u128::MAX), ..FeePolicy::default() };
+        assert_eq!(serde_json::from_str::<FeePolicy>(&serde_json::to_string(&fee).unwrap()).unwrap(), fee);
     }
 }

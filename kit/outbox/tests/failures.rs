@@ -307,7 +307,7 @@ async fn a_reorganisation_of_64_blocks_puts_back_and_lands_again() {
         world.run(70).await;
         let before = world.status(id).await;
         assert_eq!(before.state, State::Included);
-        assert_eq!(world.chain.reorganise(71, 72, Fate::Vanish), 71);
+        assert_eq!(world.chain.reorganise(70, 71, Fate::Vanish), 70);
         world.turn().await;
         assert_eq!(world.status(id).await.state, State::Broadcast);
         world.run(1).await;
@@ -341,6 +341,7 @@ async fn a_reorganisation_while_the_program_is_off_is_seen_at_the_start() {
 async fn an_account_that_runs_dry_holds_without_losing_a_nonce_and_resumes() {
     for world in worlds(config()).await {
         world.chain.set_balance(world.account(), U256::from(1_000));
+        world.mine();
         let ids = world.submit_many(0..3).await;
         world.run(2).await;
         let status = world.status(ids[0]).await;
@@ -382,6 +383,7 @@ async fn the_budget_of_a_day_holds_and_the_next_day_resumes() {
 async fn a_deadline_before_the_signature_drops() {
     for world in worlds(config()).await {
         world.chain.set_balance(world.account(), U256::ZERO);
+        world.mine();
         let deadline = windlass_store::UnixMillis(support::START.0 + 60_000);
         let id = world.outbox.submit(intent(0).with_deadline(deadline)).await.unwrap();
         world.run(2).await;
@@ -540,6 +542,7 @@ async fn of_two_instances_exactly_one_acts() {
         let late = world.outbox.turn(windlass_store::Clock::now(world.clock.as_ref())).await.unwrap();
         assert!(late.standby, "the paused holder finds out");
         assert_eq!(world.status(ids[0]).await.state, State::Included);
+        world.mine();
         world.check_landed_once(0..4);
     }
 }

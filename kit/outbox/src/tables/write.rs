@@ -244,8 +244,9 @@ impl Scope {
             }
             let deleted = tx.execute(&format!("DELETE FROM outbox_inclusions WHERE settled = 0 AND {filter}"), params.clone()).await?;
             expect_rows("inclusions to take back", deleted, chunk.len())?;
-            // The bytes are offered again at once.
-            tx.execute(&format!("UPDATE outbox_attempts SET offered_at = NULL, failures = 0 WHERE {filter}"), params).await?;
+            // The bytes are offered again at once, and the time to escalate begins anew.
+            let forget = "SET offered_at = NULL, accepted_at = NULL, accepted_block = NULL, failures = 0";
+            tx.execute(&format!("UPDATE outbox_attempts {forget} WHERE {filter}"), params).await?;
         }
         self.set_status(tx, &changes.put_back, "included", "open").await
     }
