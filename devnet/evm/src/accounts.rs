@@ -2,8 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use alloy_consensus::{SignableTransaction, TxEnvelope, TypedTransaction};
-use alloy_eips::eip2718::Encodable2718;
+use alloy_consensus::{SignableTransaction, Transaction, TxEnvelope, TypedTransaction};
 use alloy_primitives::{Address, B256, Signature, U256, eip191_hash_message, keccak256};
 use k256::ecdsa::SigningKey;
 
@@ -22,6 +21,7 @@ impl DevAccount {
 #[derive(Debug, Default)]
 pub(crate) struct Signers {
     keys: Vec<(Address, Key)>,
+    chain_id: u64,
     impersonated: BTreeSet<Address>,
     anybody: bool,
 }
@@ -35,10 +35,10 @@ impl std::fmt::Debug for Key {
 }
 
 impl Signers {
-    pub(crate) fn new(accounts: &[DevAccount]) -> Self {
+    pub(crate) fn new(accounts: &[DevAccount], chain_id: u64) -> Self {
         let key = |account: &DevAccount| SigningKey::from_slice(account.secret.as_slice()).ok().map(Key);
         let keys = accounts.iter().filter_map(|account| Some((account.address(), key(account)?))).collect();
-        Self { keys, ..Self::default() }
+        Self { keys, chain_id, ..Self::default() }
     }
 
     /// Accounts with a key, then impersonated ones.
@@ -50,6 +50,10 @@ impl Signers {
 
     pub(crate) fn first(&self) -> Option<Address> {
         self.keys.first().map(|(address, _)| *address)
+    }
+
+    pub(crate) fn set_chain_id(&mut self, chain_id: u64) {
+        self.chain_id = chain_id;
     }
 
     pub(crate) fn impersonate(&mut self, address: Address) {
@@ -81,6 +85,12 @@ impl Signers {
 
     /// Signs a transaction with the key of `from`.
     pub(crate) fn sign(&self, from: Address, tx: TypedTransaction) -> Result<SignedTx, JsonRpcError> {
+        if let Some(id) = tx.chain_id().filter(|id| *id != self.chain_id && self.key(from).is_some()) {
+            return Err(JsonRpcError::invalid_params(format!(
+                "transaction-provided chain ID ({id}) does not match the signer's chain ID ({})",
+                self.chain_id
+            )));
+        }
         let signature = self.sign_hash(from, tx.signature_hash())?;
         let envelope: TxEnvelope = tx.into_signed(signature).into();
         let hash = *envelope.tx_hash();
@@ -100,7 +110,7 @@ impl Signers {
         let signature = Signature::new(U256::ZERO, U256::ZERO, false);
         let unsigned: TxEnvelope = tx.clone().into_signed(signature).into();
         // Without a signature two senders could have the same hash; the sender goes into it.
-        let hash = keccak256([unsigned.encoded_2718().as_slice(), from.as_slice()].concat());
+        let hash = keccak256([alloy_rlp::encode(&unsigned).as_slice(), from.as_slice()].concat());
         SignedTx { envelope: TxEnvelope::new_unchecked(tx, signature, hash), hash, from }
     }
 }
@@ -113,7 +123,7 @@ mod tests {
 
     #[test]
     fn the_default_accounts_are_those_of_the_test_mnemonic() {
-        let addresses = Signers::new(&DevnetConfig::default().accounts).addresses();
+        let addresses = Signers::new(&DevnetConfig::default().accounts, 31337).addresses();
         assert_eq!(addresses.len(), 10);
         assert_eq!(addresses.first(), Some(&address!("f39Fd6e51aad88F6F4ce6aB8827279cffFb92266")));
         assert_eq!(addresses.last(), Some(&address!("a0Ee7A142d267C1f36714E4a8F75612F20a79720")));

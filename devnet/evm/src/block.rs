@@ -107,8 +107,8 @@ pub(crate) struct FoundLog<'a> {
 
 fn block_length(header: &Header, transactions: &[Arc<SignedTx>]) -> usize {
     let list: usize = transactions.iter().map(|tx| tx.envelope.length()).sum();
-    // Transactions, no uncles, no withdrawals.
-    let payload = header.length() + list + alloy_rlp::length_of_length(list) + 2;
+    // The empty list of uncles is one byte. Like anvil, the (always empty) withdrawals are not counted.
+    let payload = header.length() + list + alloy_rlp::length_of_length(list) + 1;
     payload + alloy_rlp::length_of_length(payload)
 }
 

@@ -101,7 +101,7 @@ impl Chain {
             blocks: Blocks::new(genesis),
             pool: Pool::new(replacement),
             clock: Clock::new(config.time.clone(), timestamp),
-            signers: Signers::new(&config.accounts),
+            signers: Signers::new(&config.accounts, config.chain_id),
             chain_id: config.chain_id,
             coinbase: Address::ZERO,
             gas_limit: config.gas_limit,
@@ -120,9 +120,9 @@ impl Chain {
     pub(crate) fn reset(&mut self) {
         let fresh = Self::new(self.config.clone());
         let (mining, events) = (self.mining, self.events.clone());
-        let filters = std::mem::take(&mut self.filters);
+        let (filters, next_snapshot) = (std::mem::take(&mut self.filters), self.next_snapshot);
         let instance = keccak256([self.instance.as_slice(), fresh.instance.as_slice()].concat());
-        *self = Self { mining, events, filters, instance, ..fresh };
+        *self = Self { mining, events, filters, next_snapshot, instance, ..fresh };
     }
 
     pub(crate) fn subscribe(&self) -> broadcast::Receiver<Event> {

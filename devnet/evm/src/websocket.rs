@@ -128,7 +128,7 @@ impl Connection {
                 }
                 (Kind::Pending { full: false }, Event::Pending(tx)) => texts.push(notification(*id, &tx.hash)),
                 (Kind::Pending { full: true }, Event::Pending(tx)) => {
-                    texts.push(notification(*id, &format::waiting(tx, self.devnet.base_fee())));
+                    texts.push(notification(*id, &format::waiting(tx, Some(self.devnet.base_fee()))));
                 }
                 _ => {}
             }

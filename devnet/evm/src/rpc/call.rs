@@ -170,11 +170,6 @@ impl<'a> Scene<'a> {
 /// Gas price and tip of a call: what the request names, else zero.
 fn call_fees(request: &TransactionRequest) -> Result<(u128, Option<u128>), JsonRpcError> {
     let (price, cap, tip) = (request.gas_price, request.max_fee_per_gas, request.max_priority_fee_per_gas);
-    if price.is_some() && (cap.is_some() || tip.is_some()) {
-        return Err(JsonRpcError::invalid_params(
-            "both `gasPrice` and (`maxFeePerGas` or `maxPriorityFeePerGas`) specified",
-        ));
-    }
     if let (Some(cap), Some(tip)) = (cap, tip)
         && tip > cap
     {

@@ -159,7 +159,10 @@ fn change(chain: &mut Chain, name: &str, params: &mut Params) -> Option<Outcome>
             Ok(())
         }),
         "setCoinbase" => address(params).map(|(to, _)| chain.coinbase = to),
-        "setChainId" => params.u64(0).map(|id| chain.chain_id = id),
+        "setChainId" => params.u64(0).map(|id| {
+            chain.chain_id = id;
+            chain.signers.set_chain_id(id);
+        }),
         "setNextBlockBaseFeePerGas" => params.u64(0).map(|fee| chain.base_fee = fee),
         "impersonateAccount" => address(params).map(|(of, _)| chain.signers.impersonate(of)),
         "stopImpersonatingAccount" => address(params).map(|(of, _)| chain.signers.stop_impersonating(of)),
@@ -206,7 +209,7 @@ fn answer_filters(chain: &mut Chain, method: &str, params: &mut Params) -> Optio
         "eth_getFilterChanges" => filter_id(params).and_then(|id| changes(chain, id)),
         "eth_getFilterLogs" => filter_id(params).and_then(|id| match id.and_then(|id| chain.filters.kind(id)) {
             Some(Kind::Logs(filter)) => reply(&read::logs(chain, filter)?),
-            _ => reply(&Value::Array(Vec::new())),
+            Some(Kind::Blocks | Kind::Pending) | None => Err(JsonRpcError::server("filter not found")),
         }),
         _ => return None,
     })

@@ -54,13 +54,15 @@ pub(crate) fn mined(block: &Block, index: usize, tx: &SignedTx) -> Transaction<T
 }
 
 /// A transaction in the pool.
-pub(crate) fn waiting(tx: &SignedTx, base_fee: u64) -> Transaction<TxEnvelope> {
+///
+/// `base_fee` is that of the next block; without it the price is the fee cap.
+pub(crate) fn waiting(tx: &SignedTx, base_fee: Option<u64>) -> Transaction<TxEnvelope> {
     Transaction {
         inner: Recovered::new_unchecked(tx.envelope.clone(), tx.from),
         block_hash: None,
         block_number: None,
         transaction_index: None,
-        effective_gas_price: Some(tx.envelope.effective_gas_price(Some(base_fee))),
+        effective_gas_price: Some(tx.envelope.effective_gas_price(base_fee)),
         block_timestamp: None,
     }
 }

@@ -71,11 +71,12 @@ fn answer_blocks(chain: &Chain, method: &str, params: &mut Params) -> Option<Out
             let receipts = (0..block.transactions.len()).filter_map(|index| format::receipt(block, index));
             Ok(Some(receipts.collect::<Vec<_>>()))
         }),
-        "eth_getBlockTransactionCountByNumber" | "eth_getBlockTransactionCountByHash" => {
+        "eth_getBlockTransactionCountByNumber" => with_existing_block(chain, params, |block| U64::from(block.transactions.len())),
+        "eth_getBlockTransactionCountByHash" => {
             with_block(chain, params, |block, _| Ok(Some(U64::from(block.transactions.len()))))
         }
         "eth_getUncleCountByBlockNumber" | "eth_getUncleCountByBlockHash" => {
-            with_block(chain, params, |_, _| Ok(Some(U64::ZERO)))
+            with_existing_block(chain, params, |_| U64::ZERO)
         }
         "eth_getUncleByBlockNumberAndIndex" | "eth_getUncleByBlockHashAndIndex" => {
             with_block(chain, params, |_, _| Ok(None::<()>))
@@ -171,6 +172,17 @@ fn with_block<T: Serialize>(
     }
 }
 
+/// Answers about the block in parameter 0; an error if there is none.
+fn with_existing_block<T: Serialize>(chain: &Chain, params: &mut Params, answer: impl FnOnce(&Block) -> T) -> Outcome {
+    match place(chain, params.block(0)?)? {
+        At::Pending => reply(&answer(&chain.pending_block().0)),
+        At::Number(number) => {
+            let block = chain.blocks.get(number).ok_or_else(JsonRpcError::block_not_found)?;
+            reply(&answer(block))
+        }
+    }
+}
+
 // ---- accounts ----
 
 fn balance(chain: &Chain, params: &mut Params) -> Outcome {
@@ -222,7 +234,7 @@ fn read_account(chain: &Chain, address: Address, id: BlockId) -> Result<revm::st
 // ---- transactions ----
 
 fn transaction(chain: &Chain, hash: B256) -> Outcome {
-    let waiting = chain.pool.get(hash).map(|tx| format::waiting(tx, chain.base_fee));
+    let waiting = chain.pool.get(hash).map(|tx| format::waiting(tx, Some(chain.base_fee)));
     let mined = || {
         let (block, index) = chain.blocks.transaction(hash)?;
         block.transactions.get(index).map(|tx| format::mined(block, index, tx))
@@ -275,7 +287,7 @@ fn by_sender<T>(list: Vec<Arc<SignedTx>>, item: impl Fn(&SignedTx) -> T) -> BTre
 
 fn pool_content(chain: &Chain) -> Outcome {
     let (pending, queued) = chain.pool.content(|sender| chain.nonce(sender));
-    let item = |tx: &SignedTx| format::waiting(tx, chain.base_fee);
+    let item = |tx: &SignedTx| format::waiting(tx, None);
     reply(&json!({ "pending": by_sender(pending, item), "queued": by_sender(queued, item) }))
 }
 
