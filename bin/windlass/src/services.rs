@@ -1,0 +1,130 @@
+//! Which services there are, and how each is built from its section of the configuration.
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use serde::Serialize;
+use windlass_chain::{ChainError, EndpointUrl, Endpoints, EndpointsConfig};
+use windlass_keys::{Secret, SecretSource};
+use windlass_node::config::{ChainSection, Config, Schema, SecretText};
+use windlass_node::{NodeBuilder, Service};
+use windlass_payer::PayerService;
+use windlass_payer::config::PayerConfig;
+use windlass_store::Migrations;
+
+/// All sections that the configuration may have.
+pub(crate) fn schema() -> Schema {
+    Schema::new().section::<PayerConfig>()
+}
+
+/// The names of the configured services.
+pub(crate) fn names(config: &Config) -> Vec<String> {
+    config.instances::<PayerConfig>().map(|(name, _)| format!("payer.{name}")).collect()
+}
+
+/// Every table of every crate: what a backup may hold.
+pub(crate) fn all_migrations() -> Vec<&'static Migrations> {
+    let mut all = vec![
+        &windlass_node::MIGRATIONS,
+        &windlass_keys::sign_once::MIGRATIONS,
+        &windlass_chain::MIGRATIONS,
+        &windlass_outbox::MIGRATIONS,
+    ];
+    all.extend(windlass_payer::MIGRATIONS);
+    all
+}
+
+/// Builds the configured services on the store of the node.
+pub(crate) async fn build(config: &Config, mut builder: NodeBuilder) -> anyhow::Result<NodeBuilder> {
+    for (name, section) in config.instances::<PayerConfig>() {
+        let endpoints = connect(config, &section.chain).await?;
+        let service = PayerService::new(name, section.clone(), endpoints, builder.store().clone())
+            .with_context(|| format!("cannot build payer.{name}"))?;
+        builder = builder.service(Arc::new(service) as Arc<dyn Service>);
+    }
+    Ok(builder)
+}
+
+/// The endpoints of a chain. Their chain id is checked as soon as each answers; until then the services that need them are not ready.
+pub(crate) async fn connect(config: &Config, chain: &str) -> anyhow::Result<Endpoints> {
+    // The configuration has checked that every reference names a section.
+    let section = config.chain(chain).with_context(|| format!("there is no section [chain.{chain}]"))?;
+    Ok(Endpoints::connect(endpoints_config(chain, section)).await?)
+}
+
+fn endpoints_config(name: &str, section: &ChainSection) -> EndpointsConfig {
+    let url = |url: &windlass_node::config::SecretUrl| EndpointUrl::new(url.expose().as_str());
+    let millis = |duration: std::time::Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    EndpointsConfig {
+        chain_id: section.chain_id,
+        broadcast_urls: section.broadcast_urls.iter().map(url).collect(),
+        timeout_ms: millis(section.timeout),
+        hedge_after_ms: Some(millis(section.hedge_after)),
+        quorum: section.quorum,
+        ..EndpointsConfig::new(name, section.urls.iter().map(url))
+    }
+}
+
+/// One check against the outside world.
+#[derive(Debug, Serialize)]
+pub(crate) struct Finding {
+    pub(crate) ok: bool,
+    pub(crate) subject: String,
+    pub(crate) text: String,
+}
+
+/// Asks every chain and every contract that the configuration names.
+pub(crate) async fn check_online(config: &Config) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (name, section) in config.instances::<ChainSection>() {
+        findings.push(check_chain(name, section).await);
+    }
+    for (name, section) in config.instances::<PayerConfig>() {
+        let subject = format!("payer.{name}");
+        let (ok, text) = match check_payer(config, section).await {
+            Ok(text) => (true, text),
+            Err(error) => (false, format!("{error:#}")),
+        };
+        findings.push(Finding { ok, subject, text });
+    }
+    findings
+}
+
+async fn check_chain(name: &str, section: &ChainSection) -> Finding {
+    let answer = async {
+        let endpoints = Endpoints::connect(endpoints_config(name, section)).await?;
+        Ok::<_, ChainError>((endpoints.chain_id().await?, endpoints.head().await?))
+    };
+    let subject = format!("chain.{name}");
+    match answer.await {
+        Ok((chain_id, head)) => Finding { ok: true, subject, text: format!("chain id {chain_id}, block {}", head.number) },
+        Err(error) => {
+            let hint = error.hint().map(|hint| format!("; hint: {hint}")).unwrap_or_default();
+            Finding { ok: false, subject, text: format!("{error}{hint}") }
+        }
+    }
+}
+
+async fn check_payer(config: &Config, section: &PayerConfig) -> anyhow::Result<String> {
+    let endpoints = connect(config, &section.chain).await?;
+    let terms = windlass_payer::check_contract(&endpoints, section.contract).await?;
+    Ok(format!("contract {} answers: {terms}", section.contract.to_checksum(None)))
+}
+
+/// The URL of the database, with `env:`, `file:` and `command:` looked up.
+pub(crate) fn store_url(config: &Config) -> anyhow::Result<Secret<String>> {
+    let url = config.store().url_or_default(&config.node());
+    resolve(&url).map(|url| Secret::new(url.expose().to_owned())).map_err(anyhow::Error::msg)
+}
+
+/// Looks a secret up as the configuration names it. What is no pointer is the secret itself.
+pub(crate) fn resolve(secret: &SecretText) -> Result<SecretText, String> {
+    if !secret.is_pointer() {
+        return Ok(secret.clone());
+    }
+    let Ok(source) = secret.expose().parse::<SecretSource>();
+    match source.resolve() {
+        Ok(text) => Ok(SecretText::new(text.expose().clone())),
+        Err(error) => Err(error.hint().map_or_else(|| error.to_string(), |hint| format!("{error} ({hint})"))),
+    }
+}
