@@ -106,9 +106,7 @@ impl NodeError {
                 Some(format!("another program listens on port {}: stop it, or change http.listen", address.port()))
             }
             Self::Listen { .. } => Some("check http.listen: the address must be one of this machine".to_owned()),
-            Self::OpenInterface { .. } => {
-                Some("give http.tokens at least one token, or listen on 127.0.0.1".to_owned())
-            }
+            Self::OpenInterface { .. } => Some("give http.tokens at least one token, or listen on 127.0.0.1".to_owned()),
             Self::Secret { .. } => Some("check the variable, file or command that the value names".to_owned()),
             Self::DuplicateService { .. } => Some("give each service a name of its own".to_owned()),
             Self::RouteConflict { .. } => Some("only one instance can have routes outside its own prefix".to_owned()),

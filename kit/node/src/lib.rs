@@ -24,8 +24,8 @@ pub mod openapi;
 pub mod service;
 pub mod supervisor;
 
-pub use error::NodeError;
 pub use board::{ServiceView, Snapshot};
+pub use error::NodeError;
 pub use node::{Node, NodeBuilder, Outcome, PlainSecrets, SecretResolver, Settings};
 pub use service::{
     ChainHead, EndpointView, EventView, LeaseRequest, OutboxView, Readiness, Service, ServiceContext, ServiceError, ServiceStatus,

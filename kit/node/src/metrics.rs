@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 use std::time::Instant;
 
-use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram, Unit};
+use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
 use crate::error::NodeError;
@@ -129,8 +129,7 @@ pub(crate) fn lease_held(lease: &str, held: bool) {
 }
 
 pub(crate) fn http_request(method: &str, route: &str, status: u16, seconds: f64) {
-    let labels =
-        [("method", method.to_owned()), ("route", route.to_owned()), ("status", status.to_string())];
+    let labels = [("method", method.to_owned()), ("route", route.to_owned()), ("status", status.to_string())];
     counter!("node_http_requests_total", &labels).increment(1);
     histogram!("node_http_request_seconds", "route" => route.to_owned()).record(seconds);
 }

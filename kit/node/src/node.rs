@@ -119,8 +119,7 @@ impl NodeBuilder {
     pub async fn open(config: &Config, resolver: Arc<dyn SecretResolver>) -> Result<Self, NodeError> {
         let settings = Settings::from_config(config);
         let folder = &settings.node.data_dir;
-        std::fs::create_dir_all(folder)
-            .map_err(|source| NodeError::DataFolder { path: folder.display().to_string(), source })?;
+        std::fs::create_dir_all(folder).map_err(|source| NodeError::DataFolder { path: folder.display().to_string(), source })?;
         let url = resolve(&*resolver, "store.url", &config.store().url_or_default(&settings.node)).await?;
         Logs::current().redactor().add(config.secrets());
         let store = Store::open(url.expose()).await.map_err(|source| NodeError::Store { doing: "it was opened", source })?;
@@ -317,8 +316,7 @@ fn initial_role(service: &dyn Service) -> Role {
 }
 
 async fn resolve(resolver: &dyn SecretResolver, key: &str, secret: &SecretText) -> Result<SecretText, NodeError> {
-    let resolved =
-        resolver.resolve(secret).await.map_err(|problem| NodeError::Secret { key: key.to_owned(), problem })?;
+    let resolved = resolver.resolve(secret).await.map_err(|problem| NodeError::Secret { key: key.to_owned(), problem })?;
     Logs::current().redactor().add([resolved.clone()]);
     Ok(resolved)
 }
@@ -542,12 +540,8 @@ async fn watch(board: Arc<Board>, after: Duration, token: CancellationToken) -> 
             () = token.cancelled() => return Ok(()),
         }
         let snapshot = board.snapshot().await;
-        let unready: Vec<&str> = snapshot
-            .services
-            .iter()
-            .filter(|view| !view.status.ready.is_ready())
-            .map(|view| view.status.name.as_str())
-            .collect();
+        let unready: Vec<&str> =
+            snapshot.services.iter().filter(|view| !view.status.ready.is_ready()).map(|view| view.status.name.as_str()).collect();
         let text = match (snapshot.ready, unready.is_empty()) {
             (true, _) => "ready".to_owned(),
             (false, true) => snapshot.reasons.join("; "),

@@ -67,9 +67,8 @@ impl Operation {
     /// A parameter in the query.
     #[must_use]
     pub fn query(mut self, name: &str, description: &str, schema: Value) -> Self {
-        self.parameters.push(
-            json!({"name": name, "in": "query", "required": false, "description": description, "schema": schema}),
-        );
+        self.parameters
+            .push(json!({"name": name, "in": "query", "required": false, "description": description, "schema": schema}));
         self
     }
 
@@ -121,11 +120,13 @@ impl Operation {
             .filter(|part| !part.is_empty())
             .collect::<Vec<_>>()
             .join("_");
-        let mut made =
-            json!({"operationId": name, "tags": [tag], "summary": self.summary, "parameters": parameters, "responses": responses});
+        let mut made = json!({"operationId": name, "tags": [tag], "summary": self.summary, "parameters": parameters, "responses": responses});
         if let Some(made) = made.as_object_mut() {
             if let Some(schema) = &self.body {
-                made.insert("requestBody".to_owned(), json!({"required": true, "content": {"application/json": {"schema": schema}}}));
+                made.insert(
+                    "requestBody".to_owned(),
+                    json!({"required": true, "content": {"application/json": {"schema": schema}}}),
+                );
             }
             if self.open {
                 made.insert("security".to_owned(), json!([]));

@@ -146,13 +146,8 @@ impl Registry {
             *next += 1;
             *next
         };
-        let entry = Entry {
-            service: service.to_owned(),
-            task: task.to_owned(),
-            state: TaskState::Running,
-            restarts: 0,
-            abort: None,
-        };
+        let entry =
+            Entry { service: service.to_owned(), task: task.to_owned(), state: TaskState::Running, restarts: 0, abort: None };
         let mut entries = self.entries.lock();
         // A task that ended and is spawned anew under its name takes the old one's place, so that the list stays bounded.
         entries.retain(|_, old| {
@@ -436,9 +431,5 @@ impl Run {
 
 /// The text of a panic.
 fn panic_message(panic: &(dyn Any + Send)) -> &str {
-    panic
-        .downcast_ref::<&str>()
-        .copied()
-        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("no message")
+    panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
 }

@@ -97,10 +97,10 @@ impl Channel {
             request = request.bearer_auth(token.expose().trim());
         }
         // The text of these errors holds the URL unless it is taken out.
-        let response = request.send().await.map_err(|error| Failure::Transient {
-            problem: crate::error::chain_text(&error.without_url()),
-            retry_after: None,
-        })?;
+        let response = request
+            .send()
+            .await
+            .map_err(|error| Failure::Transient { problem: crate::error::chain_text(&error.without_url()), retry_after: None })?;
         let status = response.status();
         if status.is_success() {
             return Ok(());

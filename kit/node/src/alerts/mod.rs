@@ -169,7 +169,9 @@ impl Alerts {
         let Some(raised) = notice else { return };
         let alert = &raised.alert;
         match alert.severity {
-            Severity::Info => tracing::info!(service = %alert.service, key = %alert.key, detail = %alert.detail, "{}", alert.title),
+            Severity::Info => {
+                tracing::info!(service = %alert.service, key = %alert.key, detail = %alert.detail, "{}", alert.title)
+            }
             _ => tracing::warn!(service = %alert.service, key = %alert.key, severity = alert.severity.as_str(),
                 detail = %alert.detail, runbook = %alert.runbook, "{}", alert.title),
         }

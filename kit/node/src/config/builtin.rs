@@ -107,11 +107,12 @@ impl Section for StoreSection {
     const DOC: &'static str = "The database.";
 
     fn read(keys: &mut Keys<'_>) -> Self {
-        let url = kind::custom("database URL", "sqlite:<path> or postgres://user:password@host/database", "", String::new(), |text| {
-            let known = ["sqlite:", "postgres://", "postgresql://", "env:", "file:", "command:"];
-            if known.iter().any(|prefix| text.starts_with(prefix)) { Ok(text.to_owned()) } else { Err(String::new()) }
-        })
-        .secret();
+        let url =
+            kind::custom("database URL", "sqlite:<path> or postgres://user:password@host/database", "", String::new(), |text| {
+                let known = ["sqlite:", "postgres://", "postgresql://", "env:", "file:", "command:"];
+                if known.iter().any(|prefix| text.starts_with(prefix)) { Ok(text.to_owned()) } else { Err(String::new()) }
+            })
+            .shown_as_url();
         let url = keys
             .key("url", url)
             .doc(
@@ -218,8 +219,9 @@ impl Section for HttpSection {
                 .default("200"),
         };
         let guarded = !section.enabled || section.listen.ip().is_loopback() || !section.tokens.is_empty();
-        keys.check(
+        keys.check_among(
             "listen",
+            &["tokens", "enabled"],
             || guarded,
             "listening beyond this machine needs at least one token",
             "write tokens = [\"env:WINDLASS_TOKEN\"] under [http], or listen on 127.0.0.1",
@@ -393,20 +395,23 @@ impl Section for AlertSection {
         let (channel, url, token, chat) =
             (section.channel, section.url.is_some(), section.token.is_some(), section.chat_id.is_some());
         let name = keys.instance().to_owned();
-        keys.check(
+        keys.check_among(
             "url",
+            &["channel"],
             || url || channel == AlertChannel::Telegram,
             "is required for this channel",
             format!("write url = \"env:ALERT_URL\" under [alerts.{name}]"),
         );
-        keys.check(
+        keys.check_among(
             "token",
+            &["channel"],
             || token || channel != AlertChannel::Telegram,
             "is required for Telegram",
             format!("write token = \"env:ALERT_TOKEN\" under [alerts.{name}]"),
         );
-        keys.check(
+        keys.check_among(
             "chat_id",
+            &["channel"],
             || chat || channel != AlertChannel::Telegram,
             "is required for Telegram",
             format!("write chat_id = \"-1001234567890\" under [alerts.{name}]"),
@@ -482,7 +487,13 @@ impl Section for ChainSection {
                 .default("2s"),
         };
         let enough = section.quorum <= section.urls.len();
-        keys.check("quorum", || enough, "must be at most the number of urls", "lower quorum or add endpoints to urls");
+        keys.check_among(
+            "quorum",
+            &["urls"],
+            || enough,
+            "must be at most the number of urls",
+            "lower quorum or add endpoints to urls",
+        );
         section
     }
 }

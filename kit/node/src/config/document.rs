@@ -138,7 +138,7 @@ fn reference_section(text: &mut String, section: &SectionDoc) {
                 }
                 path.extend(key.path.iter().cloned());
                 let [variable, _] = variables(&path);
-                let variable = variable.replace("__NAME_", "<NAME>");
+                let variable = variable.replacen("_NAME_", "<NAME>", 1);
                 let _ = write!(text, "\n#### `{}`\n\n{}\n\n", key.path.join("."), key.doc);
                 let _ = writeln!(text, "- Type: {}", describe_type(key));
                 match &key.presence {

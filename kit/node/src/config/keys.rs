@@ -116,7 +116,8 @@ pub(crate) struct State {
     pub(crate) secrets: Vec<String>,
     pub(crate) used_variables: BTreeSet<String>,
     pub(crate) used_flags: BTreeSet<usize>,
-    pub(crate) used_paths: BTreeSet<Vec<String>>,
+    /// Every key of every section read, given or not.
+    pub(crate) declared: Vec<Vec<String>>,
     /// Number of errors when the section now read was begun.
     pub(crate) errors_before: usize,
 }
@@ -257,17 +258,19 @@ impl<'a> Keys<'a> {
         if given {
             return Some(self.child(name, doc, true, read));
         }
-        // Declared all the same, so that "did you mean" and the reference know its keys; nothing is read.
-        let inputs = self.state.inputs.take();
-        let _ = self.child(name, doc, true, read);
-        self.state.inputs = inputs;
+        let _ = self.declare(name, doc, true, read);
         None
     }
 
+    /// Declares a table so that "did you mean" and the reference know its keys, without reading anything.
+    fn declare<T>(&mut self, name: &str, doc: &'static str, optional: bool, read: impl FnOnce(&mut Keys<'_>) -> T) -> T {
+        let inputs = self.state.inputs.take();
+        let made = self.child(name, doc, optional, read);
+        self.state.inputs = inputs;
+        made
+    }
+
     fn child<T>(&mut self, name: &str, doc: &'static str, optional: bool, read: impl FnOnce(&mut Keys<'_>) -> T) -> T {
-        let mut prefix = self.prefix.clone();
-        prefix.push(name.to_owned());
-        self.state.items.push(ItemDoc::Table { path: prefix.clone(), doc, optional });
         let path = self.path_of(name);
         if let Some(inputs) = self.state.inputs.clone()
             && let Some(tree) = inputs.tree.get(&path)
@@ -281,29 +284,46 @@ impl<'a> Keys<'a> {
                 origin: inputs.origin_at(tree.position),
             };
             self.state.errors.push(error);
-            self.state.used_paths.insert(path);
+            // What its keys lack is no news beside that.
+            return self.declare(name, doc, optional, read);
         }
+        let mut prefix = self.prefix.clone();
+        prefix.push(name.to_owned());
+        self.state.items.push(ItemDoc::Table { path: prefix.clone(), doc, optional });
         read(&mut Keys { section: self.section.clone(), prefix, state: self.state })
     }
 
     /// A rule about several keys. `holds` is asked only when every key of the section read so far is right.
     /// The error is reported at `key`.
-    pub fn check(
+    pub fn check(&mut self, key: &'static str, holds: impl FnOnce() -> bool, rule: impl Into<String>, remedy: impl Into<String>) {
+        if self.state.errors.len() == self.state.errors_before {
+            self.judge(key, holds, rule, remedy);
+        }
+    }
+
+    /// [`check`](Self::check) that is asked as soon as the named keys are right, whatever the others are.
+    pub fn check_among(
         &mut self,
         key: &'static str,
+        others: &[&'static str],
         holds: impl FnOnce() -> bool,
         rule: impl Into<String>,
         remedy: impl Into<String>,
     ) {
-        let sound = self.state.inputs.is_some() && self.state.errors.len() == self.state.errors_before;
-        if !sound || holds() {
+        let mut involved = others.iter().chain([&key]).map(|name| self.path_of(name).join("."));
+        if involved.all(|path| self.state.errors.iter().all(|error| error.key != path)) {
+            self.judge(key, holds, rule, remedy);
+        }
+    }
+
+    fn judge(&mut self, key: &str, holds: impl FnOnce() -> bool, rule: impl Into<String>, remedy: impl Into<String>) {
+        if self.state.inputs.is_none() || holds() {
             return;
         }
         let path = self.path_of(key);
         let found = self.lookup(&path);
         let origin = found.map_or_else(|| self.header(), |(_, origin)| origin);
-        let error =
-            ConfigError { key: path.join("."), value: None, rule: rule.into(), remedy: remedy.into(), origin };
+        let error = ConfigError { key: path.join("."), value: None, rule: rule.into(), remedy: remedy.into(), origin };
         self.state.errors.push(error);
     }
 
@@ -346,7 +366,6 @@ impl<'a> Keys<'a> {
         let inputs = self.state.inputs.clone()?;
         let mut found = None;
         if let Some(tree) = inputs.tree.get(path) {
-            self.state.used_paths.insert(path.clone());
             let raw = match &tree.content {
                 Content::Value(raw) => raw.clone(),
                 Content::Table(_) => Raw::Table,
@@ -469,6 +488,7 @@ impl<T: 'static> Key<'_, '_, T> {
         let example = text_literal(&example, self.kind.literal, Mask::Open);
         let mut relative = self.keys.prefix.clone();
         relative.push(self.name.to_owned());
+        self.keys.state.declared.push(path.clone());
         self.keys.state.items.push(ItemDoc::Key(KeyDoc {
             path: relative,
             type_name: self.kind.name.clone(),

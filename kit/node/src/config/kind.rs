@@ -98,6 +98,12 @@ impl<T> Kind<T> {
         self.masked(Mask::Secret)
     }
 
+    /// The same kind with its values shown as scheme and host.
+    #[must_use]
+    pub(crate) fn shown_as_url(self) -> Self {
+        self.masked(Mask::Url)
+    }
+
     /// The value as it may be shown.
     pub(crate) fn show(&self, raw: &Raw) -> String {
         raw.show(self.literal, self.mask)
@@ -197,8 +203,7 @@ pub fn address() -> Kind<Address> {
 /// An absolute `http`, `https`, `ws` or `wss` URL without secrets in it. Its user part, path and query are masked all the same.
 pub fn url() -> Kind<Url> {
     let rule = "a URL that starts with http://, https://, ws:// or wss://";
-    Kind::new("URL", rule, "https://example.org", Literal::Quoted, local_url(), |raw| parse_url(raw.text()?))
-        .masked(Mask::Url)
+    Kind::new("URL", rule, "https://example.org", Literal::Quoted, local_url(), |raw| parse_url(raw.text()?)).masked(Mask::Url)
 }
 
 /// [`url`] for URLs that may hold a key (RPC providers, webhooks): kept in a [`SecretUrl`].
@@ -344,7 +349,10 @@ fn local_url() -> Url {
 pub(crate) fn text_literal(text: &str, literal: Literal, mask: Mask) -> String {
     let quote = |text: &str| match mask {
         Mask::Open => toml_edit::Value::from(text).to_string(),
+        // Where a secret is to be found is no secret, and what an operator wants to know.
+        Mask::Secret if text.starts_with("env:") || text.starts_with("file:") => toml_edit::Value::from(text).to_string(),
         Mask::Secret => format!("\"{MASK}\""),
+        Mask::Url if text.starts_with("command:") => format!("\"command:{MASK}\""),
         Mask::Url => format!("\"{}\"", mask_url_text(text)),
     };
     match literal {

@@ -45,7 +45,9 @@ mod raw;
 mod schema;
 mod value;
 
-pub use builtin::{AlertChannel, AlertSection, ChainSection, HttpSection, LogFormat, LogSection, NodeSection, Severity, StoreSection};
+pub use builtin::{
+    AlertChannel, AlertSection, ChainSection, HttpSection, LogFormat, LogSection, NodeSection, Severity, StoreSection,
+};
 pub use error::{ConfigError, ConfigErrors, Origin};
 pub use keys::{ItemDoc, Key, KeyDoc, Keys, Presence, ShownValue};
 pub use kind::Kind;

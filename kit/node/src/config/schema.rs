@@ -281,7 +281,7 @@ impl Schema {
 
     fn unknown_flags_and_variables(&self, state: &mut State) {
         let Some(inputs) = state.inputs.clone() else { return };
-        let known: Vec<String> = state.shown.iter().map(|shown| shown.key.clone()).collect();
+        let known: Vec<String> = state.declared.iter().map(|path| path.join(".")).collect();
         let flags = inputs.flags.iter().enumerate().filter(|(index, _)| !state.used_flags.contains(index));
         let mut errors = Vec::new();
         for (_, (path, _)) in flags {
@@ -292,8 +292,7 @@ impl Schema {
             };
             errors.push(ConfigError { key, value: None, rule: "there is no such key".to_owned(), remedy, origin: Origin::Flag });
         }
-        let names: Vec<[String; 2]> =
-            known.iter().map(|key| variables(&key.split('.').map(str::to_owned).collect::<Vec<_>>())).collect();
+        let names: Vec<[String; 2]> = state.declared.iter().map(|path| variables(path)).collect();
         for (variable, value) in &inputs.environment {
             if value.is_empty() || state.used_variables.contains(variable) {
                 continue;
@@ -306,10 +305,13 @@ impl Schema {
                 let origin = Origin::Environment { variable: variable.clone() };
                 let rule = "this variable names no key".to_owned();
                 errors.push(ConfigError { key: String::new(), value: None, rule, remedy, origin });
-            } else if let Some(other) = names
+            } else if let Some((_, other)) = names
                 .iter()
                 .flatten()
-                .find(|name| strsim::damerau_levenshtein(name, variable) <= 2 && !state.used_variables.contains(*name))
+                .filter(|name| !state.used_variables.contains(*name))
+                .map(|name| (strsim::damerau_levenshtein(name, variable), name))
+                .filter(|(distance, _)| *distance <= 2)
+                .min()
             {
                 // No error: container platforms bring variables of their own that begin with the name of a program.
                 state.warnings.push(format!("the variable {variable} is not used; did you mean {other}?"));
@@ -479,8 +481,19 @@ impl Config {
         &self.warnings
     }
 
-    /// The texts of secret values, to be kept out of logs.
+    /// The texts of secret values, to be kept out of logs: also the parts of a URL that are secret on their own.
     pub fn secrets(&self) -> Vec<SecretText> {
-        self.secrets.iter().map(SecretText::new).filter(|secret| !secret.is_pointer()).collect()
+        let whole = self.secrets.iter().map(SecretText::new).filter(|secret| !secret.is_pointer());
+        whole.flat_map(|secret| secret_parts(secret.expose()).into_iter().chain([secret])).collect()
     }
+}
+
+/// Password, long path segments and query of a URL. Short segments are words such as `v1`.
+fn secret_parts(text: &str) -> Vec<SecretText> {
+    let Ok(url) = url::Url::parse(text) else { return Vec::new() };
+    if !url.has_host() {
+        return Vec::new();
+    }
+    let segments = url.path_segments().into_iter().flatten().filter(|segment| segment.len() >= 16);
+    segments.chain(url.password()).chain(url.query()).map(SecretText::new).collect()
 }

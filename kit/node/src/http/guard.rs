@@ -295,9 +295,8 @@ fn method_name(method: &Method) -> &'static str {
 
 fn request_id(headers: &HeaderMap) -> String {
     let given = headers.get(REQUEST_ID).and_then(|value| value.to_str().ok());
-    let usable = given.filter(|id| {
-        (1..=64).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
-    });
+    let usable = given
+        .filter(|id| (1..=64).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_'));
     match usable {
         Some(id) => id.to_owned(),
         None => hex::encode(rand::random::<[u8; 12]>()),

@@ -83,9 +83,9 @@ impl Keeper {
         hasher.update(parts.uri.to_string().as_bytes());
         hasher.update([0]);
         // The limit of the body is that of the router.
-        let body = Bytes::from_request(Request::from_parts(parts.clone(), body), &())
-            .await
-            .map_err(|rejection| ApiError::new(rejection.status(), super::error::code_of(rejection.status()), rejection.body_text()))?;
+        let body = Bytes::from_request(Request::from_parts(parts.clone(), body), &()).await.map_err(|rejection| {
+            ApiError::new(rejection.status(), super::error::code_of(rejection.status()), rejection.body_text())
+        })?;
         hasher.update(&body);
         let digest = hasher.finalize().to_vec();
         match self.begin(&key, digest).await? {
@@ -166,7 +166,8 @@ impl Keeper {
                 params.push(Value::Integer(i64::from(status.as_u16())));
                 params.push(content_type.map_or(Value::Null, |text| Value::Text(text.to_owned())));
                 params.push(Value::Blob(body.to_vec()));
-                let sql = "UPDATE node_idempotency SET status = $3, content_type = $4, body = $5 WHERE scope = $1 AND request_key = $2";
+                let sql =
+                    "UPDATE node_idempotency SET status = $3, content_type = $4, body = $5 WHERE scope = $1 AND request_key = $2";
                 (sql, params)
             }
             _ => ("DELETE FROM node_idempotency WHERE scope = $1 AND request_key = $2", id),

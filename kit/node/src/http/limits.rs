@@ -36,11 +36,7 @@ struct Bucket {
 
 impl RateLimiter {
     pub(crate) fn new(per_second: u32, burst: u32) -> Self {
-        Self {
-            per_second: f64::from(per_second.max(1)),
-            burst: f64::from(burst.max(1)),
-            buckets: Mutex::default(),
-        }
+        Self { per_second: f64::from(per_second.max(1)), burst: f64::from(burst.max(1)), buckets: Mutex::default() }
     }
 
     /// Takes `cost` requests of the client's budget.

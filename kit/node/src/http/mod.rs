@@ -10,9 +10,7 @@ pub mod idempotency;
 mod limits;
 mod routes;
 
-
 pub use error::{ApiError, RawBody, RequestId};
 pub(crate) use guard::{Access, apply};
 pub use idempotency::IdempotencyKey;
 pub(crate) use routes::{Shared, operations, router};
-

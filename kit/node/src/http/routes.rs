@@ -68,23 +68,37 @@ pub(crate) fn operations() -> Vec<Operation> {
             .open()
             .answer(200, "All are ready.", ready.clone())
             .answer(503, "Some are not, for the reasons given.", ready),
-        Operation::get("/metrics", "Metrics in the text format of Prometheus.")
-            .answer_as(200, "The metrics.", "text/plain", text.clone()),
+        Operation::get("/metrics", "Metrics in the text format of Prometheus.").answer_as(
+            200,
+            "The metrics.",
+            "text/plain",
+            text.clone(),
+        ),
         Operation::get("/openapi.json", "This document.").answer(200, "The document.", object.clone()),
         Operation::get("/v1/status", "What the node and each service is doing now.").answer(200, "The state.", object.clone()),
-        Operation::get("/v1/alerts", "Alerts that are raised and not resolved, the worst first.").answer(200, "The alerts.", object),
+        Operation::get("/v1/alerts", "Alerts that are raised and not resolved, the worst first.").answer(
+            200,
+            "The alerts.",
+            object,
+        ),
         Operation::get("/v1/events", "What the services did, newest first.")
             .query("service", "Only those of one service.", text.clone())
             .query("limit", "At most so many.", json!({"type": "integer", "minimum": 1, "maximum": MAX_PAGE, "default": PAGE}))
             .query("page_token", "next_page_token of the page before.", text.clone())
             .answer(200, "A page.", page),
         Operation::get("/v1/log-level", "How much is logged.").answer(200, "The level.", level.clone()),
-        Operation::put("/v1/log-level", "Changes how much is logged, until the next start.")
-            .body(level.clone())
-            .answer(200, "The new level.", level),
+        Operation::put("/v1/log-level", "Changes how much is logged, until the next start.").body(level.clone()).answer(
+            200,
+            "The new level.",
+            level,
+        ),
         Operation::get("/", "The dashboard.").answer_as(200, "A page for people.", "text/html", text.clone()),
-        Operation::get("/live", "The dashboard's changes as server-sent events.")
-            .answer_as(200, "A stream.", "text/event-stream", text.clone()),
+        Operation::get("/live", "The dashboard's changes as server-sent events.").answer_as(
+            200,
+            "A stream.",
+            "text/event-stream",
+            text.clone(),
+        ),
         Operation::get("/login", "Asks for a token, for the dashboard.").open().answer_as(200, "A page.", "text/html", text),
     ]
 }
