@@ -5,7 +5,7 @@
 use alloy_primitives::{Address, Bytes, U256, hex, keccak256};
 use alloy_sol_types::{SolCall, SolValue};
 use serde_json::{Value, json};
-use windlass_chain::{CallRequest, decode_revert, RevertReason};
+use windlass_chain::{CallRequest, RevertReason, decode_revert};
 use windlass_conformance::{Bench, Chain, ChainKind};
 use windlass_contracts::test::{HookToken, ReentrantAccount};
 use windlass_contracts::{KeyperPayer, TestToken, init_code};
@@ -88,7 +88,8 @@ async fn a_withdrawal_inside_a_withdrawal_finds_nothing() {
     let run = ReentrantAccount::runCall { outer: abi::withdraw(), inner: abi::withdraw() };
     succeed(chain, DEPLOYER, account, run.abi_encode()).await;
     assert_eq!(read(chain, account, ReentrantAccount::nestedSucceededCall {}.abi_encode()).await, U256::ZERO);
-    let output = chain.read_all(vec![CallRequest::new(account, ReentrantAccount::nestedOutputCall {}.abi_encode())]).await.unwrap();
+    let output =
+        chain.read_all(vec![CallRequest::new(account, ReentrantAccount::nestedOutputCall {}.abi_encode())]).await.unwrap();
     let output = ReentrantAccount::nestedOutputCall::abi_decode_returns(&output[0]).unwrap();
     assert_eq!(decode_revert(&output), RevertReason::Error("insufficient balance".into()));
     assert_eq!(read(chain, token, abi::balance_of(account)).await, U256::from(100));

@@ -46,15 +46,7 @@ macro_rules! artifacts {
 }
 
 impl Artifact {
-    artifacts!(
-        "FalseToken",
-        "FeeToken",
-        "HookToken",
-        "KeyperPayer",
-        "NoReturnToken",
-        "ReentrantAccount",
-        "TestToken",
-    );
+    artifacts!("FalseToken", "FeeToken", "HookToken", "KeyperPayer", "NoReturnToken", "ReentrantAccount", "TestToken",);
 
     /// The artifact of the contract with this name.
     pub fn by_name(name: &str) -> Option<Artifact> {
@@ -97,9 +89,7 @@ impl Artifact {
     fn hex_field(&self, field: &'static str) -> Result<Bytes, ArtifactError> {
         let document = self.document()?;
         let text = document.get(field).and_then(serde_json::Value::as_str);
-        text.and_then(|text| hex::decode(text).ok())
-            .map(Bytes::from)
-            .ok_or(ArtifactError::Field { name: self.name, field })
+        text.and_then(|text| hex::decode(text).ok()).map(Bytes::from).ok_or(ArtifactError::Field { name: self.name, field })
     }
 }
 

@@ -190,10 +190,17 @@ async fn check_monitor(scene: &Scene<'_>, case: &MonitorCase, deviation: &mut Op
     let exit = monitor(&environment(variables.clone()), MonitorOptions::default(), &mut stderr).await;
     let said = lines(&stderr);
     match (case.ends, case.exit_code) {
-        (true, Some(recorded)) => ensure!(exit as u8 == recorded, "exit code {}, recorded is {recorded}; it said: {said:?}", exit as u8),
+        (true, Some(recorded)) => {
+            ensure!(exit as u8 == recorded, "exit code {}, recorded is {recorded}; it said: {said:?}", exit as u8)
+        }
         // The original asked again for ever.
         (false, None) => {
-            ensure!(exit == Exit::CannotTell, "exit code {}, an endpoint that cannot be asked gives {}", exit as u8, Exit::CannotTell as u8);
+            ensure!(
+                exit == Exit::CannotTell,
+                "exit code {}, an endpoint that cannot be asked gives {}",
+                exit as u8,
+                Exit::CannotTell as u8
+            );
             *deviation = Some(Deviation {
                 case: format!("monitor {}", case.name),
                 recorded: "does not end".to_owned(),

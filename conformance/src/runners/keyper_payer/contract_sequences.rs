@@ -202,9 +202,7 @@ fn check_outcome(
     match (ok, revert_data, revert, simulated) {
         (true, None, None, Ok(_)) => Ok(()),
         (true, None, None, Err(data)) => bail!("reverts with {data} ({:?}), recorded is success", reverts::read(data)),
-        (false, Some(recorded), Some(meaning), Err(ours)) => {
-            reverts::check(&bytes(recorded)?, meaning, ours, substitution)
-        }
+        (false, Some(recorded), Some(meaning), Err(ours)) => reverts::check(&bytes(recorded)?, meaning, ours, substitution),
         (false, Some(_), Some(meaning), Ok(_)) => bail!("succeeds, recorded is the revert {meaning:?}"),
         _ => bail!("the record is neither a success nor a revert with its data and meaning"),
     }

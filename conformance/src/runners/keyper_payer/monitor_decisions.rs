@@ -138,7 +138,12 @@ async fn check_monitor(chain: &Chain, case: &Case, inputs: &Inputs) -> anyhow::R
     let mut stderr = Vec::new();
     let exit = monitor(&environment, MonitorOptions::default(), &mut stderr).await;
     let said = String::from_utf8_lossy(&stderr);
-    ensure!(exit as u8 == case.monitor_exit_code, "exit code {}, recorded is {}; it said: {said}", exit as u8, case.monitor_exit_code);
+    ensure!(
+        exit as u8 == case.monitor_exit_code,
+        "exit code {}, recorded is {}; it said: {said}",
+        exit as u8,
+        case.monitor_exit_code
+    );
     same("the command ran", trace.exists(), case.runs_unpaid_command)
 }
 

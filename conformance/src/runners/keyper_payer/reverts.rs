@@ -156,7 +156,10 @@ mod tests {
     }
 
     fn meaning(sender: Address, balance: u64) -> Revert {
-        Revert::Custom { name: "ERC20InsufficientBalance".into(), args: vec![sender.to_string(), balance.to_string(), "9".into()] }
+        Revert::Custom {
+            name: "ERC20InsufficientBalance".into(),
+            args: vec![sender.to_string(), balance.to_string(), "9".into()],
+        }
     }
 
     #[test]

@@ -14,12 +14,16 @@ mod transaction;
 
 use std::fmt;
 use std::io::{self, Write};
+use std::sync::Arc;
 use std::time::Duration;
 
 use alloy_primitives::{Address, B256, U256};
-use windlass_chain::{HttpRpc, HttpRpcOptions, RevertReason, Rpc, RpcError, decode_revert};
+use windlass_chain::{Endpoints, HttpRpc, HttpRpcOptions, RevertReason, Rpc, RpcError, decode_revert};
+use windlass_store::clock::SystemClock;
 
 use super::env::{Environment, Exit};
+use crate::checks::{Finding, Gravity, terms_findings, token_findings};
+use crate::ports::contract::token_facts;
 use crate::protocol::abi::Deployment;
 
 pub use settings::{Settings, SettingsError, VARIABLES};
@@ -163,7 +167,9 @@ impl DeployError {
         let hint = match self {
             Self::Endpoint { .. } => "check RPC_URL and that the node runs",
             Self::InsufficientFunds { .. } => "send the account some of the chain's currency, or use another PRIV_KEY",
-            Self::NotMined { .. } | Self::Unwatched { .. } => "do not deploy again before you know what became of it: look the transaction up",
+            Self::NotMined { .. } | Self::Unwatched { .. } => {
+                "do not deploy again before you know what became of it: look the transaction up"
+            }
             Self::Reverted { .. } => "look the transaction up: it may have run out of gas",
             Self::Mismatch { .. } => "do not use this contract; the node may be faulty",
             _ => return None,
@@ -223,21 +229,42 @@ async fn try_deploy(
         method: "connect".to_owned(),
         source,
     })?;
-    let plan = Plan::make(&rpc, &settings).await?;
-    for warning in settings.warnings(&plan.head) {
+    let rpc: Arc<dyn Rpc> = Arc::new(rpc);
+    let plan = Plan::make(&*rpc, &settings).await?;
+    for warning in warnings(Arc::clone(&rpc), &settings.deployment, &plan).await {
         let _ = writeln!(stderr, "warning: {warning}");
     }
     if options.dry_run {
-        write!(stdout, "{}", Summary { lead: "KeyperPayer would be deployed to", address: plan.address, terms: &settings.deployment })?;
+        write!(
+            stdout,
+            "{}",
+            Summary { lead: "KeyperPayer would be deployed to", address: plan.address, terms: &settings.deployment }
+        )?;
         write!(stdout, "{plan}")?;
         return Ok(());
     }
-    let deployed = plan.send(&rpc, &settings.signer, options.wait).await?;
-    let verified = deployed.verify(&rpc, &settings.deployment).await;
+    let deployed = plan.send(&*rpc, &settings.signer, options.wait).await?;
+    let verified = deployed.verify(&*rpc, &settings.deployment).await;
     verified.map_err(|source| plan.unwatched(deployed.transaction, source))?;
     let terms = &settings.deployment;
     write!(stdout, "{}", Summary { lead: "KeyperPayer deployed to", address: deployed.address, terms })?;
     Ok(())
+}
+
+/// What is unwise about the terms and the token, one sentence each. Nothing of it is refused: the command accepts what it
+/// always accepted.
+async fn warnings(rpc: Arc<dyn Rpc>, deployment: &Deployment, plan: &Plan) -> Vec<String> {
+    let Deployment { token, keypers, requested_rate, start_timestamp } = deployment;
+    let mut findings = terms_findings(*token, keypers, *requested_rate, *start_timestamp, plan.head.timestamp);
+    let endpoints = Endpoints::from_rpcs("deploy", vec![rpc], Arc::new(SystemClock));
+    let mut warnings = Vec::new();
+    match token_facts(&endpoints, *token, &[plan.account]).await {
+        Ok(facts) => findings.extend(token_findings(&facts)),
+        Err(error) => warnings.push(format!("the token was not checked: {error}")),
+    }
+    findings.retain(|finding| finding.gravity() >= Gravity::Warning);
+    warnings.extend(findings.iter().map(Finding::to_string));
+    warnings
 }
 
 /// Address and terms, in the lines that scripts read.

@@ -141,9 +141,10 @@ mod tests {
 
     #[test]
     fn refuses_what_bigint_refuses() {
-        for text in
-            ["1.5", "1e18", "1_000", "abc", "5n", "-", "+", "--1", "- 1", "+0x1", "-0x1", "0x", "0o8", "0b2", "1 2", "\u{85}1", "٣"]
-        {
+        for text in [
+            "1.5", "1e18", "1_000", "abc", "5n", "-", "+", "--1", "- 1", "+0x1", "-0x1", "0x", "0o8", "0b2", "1 2", "\u{85}1",
+            "٣",
+        ] {
             assert_eq!(decimal(text), None, "{text:?}");
         }
     }

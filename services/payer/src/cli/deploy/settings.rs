@@ -1,7 +1,6 @@
 //! The variables of `deploy`, read in the order that decides which fault is named.
 
 use alloy_primitives::{Address, U256};
-use windlass_chain::BlockRef;
 use windlass_keys::{KeyError, LocalSigner, Secret};
 
 use super::super::env::Environment;
@@ -94,13 +93,6 @@ impl Settings {
             url => url,
         };
         Ok(Self { rpc_url: rpc_url.to_owned(), signer, deployment })
-    }
-
-    /// What is unwise about the terms, one sentence each. Nothing of it is refused here: the command accepts what it always
-    /// accepted.
-    pub fn warnings(&self, head: &BlockRef) -> Vec<String> {
-        let _ = head;
-        Vec::new()
     }
 }
 

@@ -43,7 +43,8 @@ pub struct Plan {
     pub head: BlockRef,
     /// Where the contract will be.
     pub address: Address,
-    account: Address,
+    /// The account that pays.
+    pub account: Address,
     chain_id: u64,
     nonce: u64,
     gas_limit: u64,

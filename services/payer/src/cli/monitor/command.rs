@@ -86,10 +86,9 @@ pub async fn run_command<'a>(
     };
     match outcome {
         Ok((status, stdout, stderr)) if status.success() => Ok(CommandOutput { stdout, stderr }),
-        Ok((_, _, stderr)) => Err(CommandFailure::Status {
-            command: command.to_owned(),
-            stderr: String::from_utf8_lossy(&stderr).into_owned(),
-        }),
+        Ok((_, _, stderr)) => {
+            Err(CommandFailure::Status { command: command.to_owned(), stderr: String::from_utf8_lossy(&stderr).into_owned() })
+        }
         Err(error) => {
             group.kill();
             Err(match error {
