@@ -3,7 +3,8 @@
 //! A transaction is *pending* when its nonce continues the sender's without a gap, else *queued*. This follows from the nonces
 //! alone, so it is computed when asked and never stored.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap, HashMap};
 use std::sync::Arc;
 
 use alloy_consensus::Transaction;
@@ -23,8 +24,9 @@ struct Entry {
 }
 
 impl Entry {
-    fn max_fee(&self) -> u128 {
-        self.tx.envelope.max_fee_per_gas()
+    /// The larger goes first.
+    fn rank(&self) -> (u128, Reverse<u64>) {
+        (self.tx.envelope.max_fee_per_gas(), Reverse(self.arrival))
     }
 }
 
@@ -139,18 +141,17 @@ impl Pool {
     /// Pending transactions in the order in which they go into a block: highest fee cap first, the earlier one of equals, nonces
     /// of a sender in order. `nonce_of` gives the nonce of an account.
     pub(crate) fn pending(&self, nonce_of: impl Fn(Address) -> u64) -> Vec<Arc<SignedTx>> {
-        let mut next = BTreeSet::new();
+        let mut next = BinaryHeap::new();
+        let mut ordered = Vec::new();
         for (sender, waiting) in &self.senders {
-            if let Some(entry) = waiting.get(&nonce_of(*sender)) {
-                next.insert(Candidate::new(entry));
-            }
+            let nonce = nonce_of(*sender);
+            next.extend(waiting.get(&nonce).map(|entry| (entry.rank(), *sender, nonce)));
         }
-        let mut ordered = Vec::with_capacity(next.len());
-        while let Some(candidate) = next.pop_last() {
-            let after = candidate.tx.envelope.nonce().checked_add(1);
-            let following = self.senders.get(&candidate.tx.from).zip(after).and_then(|(waiting, nonce)| waiting.get(&nonce));
-            next.extend(following.map(Candidate::new));
-            ordered.push(candidate.tx);
+        while let Some((_, sender, nonce)) = next.pop() {
+            let Some(waiting) = self.senders.get(&sender) else { continue };
+            ordered.extend(waiting.get(&nonce).map(|entry| entry.tx.clone()));
+            let following = nonce.checked_add(1).and_then(|nonce| Some((waiting.get(&nonce)?.rank(), sender, nonce)));
+            next.extend(following);
         }
         ordered
     }
@@ -170,39 +171,6 @@ impl Pool {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.places.is_empty()
-    }
-}
-
-struct Candidate {
-    max_fee: u128,
-    arrival: u64,
-    tx: Arc<SignedTx>,
-}
-
-impl Candidate {
-    fn new(entry: &Entry) -> Self {
-        Self { max_fee: entry.max_fee(), arrival: entry.arrival, tx: entry.tx.clone() }
-    }
-
-    fn rank(&self) -> (u128, std::cmp::Reverse<u64>) {
-        (self.max_fee, std::cmp::Reverse(self.arrival))
-    }
-}
-
-impl PartialEq for Candidate {
-    fn eq(&self, other: &Self) -> bool {
-        self.rank() == other.rank()
-    }
-}
-impl Eq for Candidate {}
-impl PartialOrd for Candidate {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-impl Ord for Candidate {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.rank().cmp(&other.rank())
     }
 }
 

@@ -12,7 +12,6 @@ use revm::context::either::Either;
 use revm::context::result::{EVMError, ExecutionResult, HaltReason, InvalidTransaction};
 use revm::context::{BlockEnv, TxEnv};
 use revm::database::CacheDB;
-use revm::primitives::hardfork::SpecId;
 use revm::state::EvmState;
 use revm::{Database, DatabaseRef};
 
@@ -292,7 +291,7 @@ fn excluded_accounts(scene: &mut Scene<'_>, tx: &TxEnv) -> BTreeSet<Address> {
         tx.caller.create(account.unwrap_or_default().nonce)
     };
     excluded.insert(tx.kind.to().copied().unwrap_or_else(created));
-    let id = revm::precompile::PrecompileSpecId::from_spec_id(SpecId::from(evm::SPEC));
+    let id = revm::precompile::PrecompileSpecId::from_spec_id(evm::SPEC);
     excluded.extend(revm::precompile::Precompiles::new(id).addresses());
     excluded
 }

@@ -146,12 +146,19 @@ fn answer_state(chain: &mut Chain, method: &str, params: &mut Params) -> Option<
 
 fn change(chain: &mut Chain, name: &str, params: &mut Params) -> Option<Outcome> {
     let result = match name {
-        "setBalance" => address(params).and_then(|(to, params)| Ok(chain.set_balance(to, params.number(1)?))),
+        "setBalance" => address(params).and_then(|(to, params)| {
+            chain.set_balance(to, params.number(1)?);
+            Ok(())
+        }),
         "addBalance" => address(params).and_then(|(to, params)| {
             let balance = chain.state.account(to, chain.state.version()).unwrap_or_default().balance;
-            Ok(chain.set_balance(to, balance.saturating_add(params.number(1)?)))
+            chain.set_balance(to, balance.saturating_add(params.number(1)?));
+            Ok(())
         }),
-        "setNonce" => address(params).and_then(|(of, params)| Ok(chain.set_nonce(of, params.u64(1)?))),
+        "setNonce" => address(params).and_then(|(of, params)| {
+            chain.set_nonce(of, params.u64(1)?);
+            Ok(())
+        }),
         "setCode" => address(params).and_then(|(to, params)| set_code(chain, to, params.required(1)?)),
         "setStorageAt" => address(params).and_then(|(of, params)| {
             let (slot, value) = (params.number(1)?, params.number(2)?);

@@ -95,8 +95,7 @@ async fn the_block_can_be_overridden() {
     let state = json!({ NOBODY.to_string(): { "code": code } });
     let block = json!({ "number": "0x64", "time": "0x65", "baseFee": "0x7" });
     let output = node.ok("eth_call", json!([{ "to": NOBODY }, "latest", state, block])).await;
-    let words: Vec<u64> = output.as_str().unwrap()[2..]
-        .as_bytes()
+    let words: Vec<u64> = output.as_str().unwrap().as_bytes()[2..]
         .chunks(64)
         .map(|word| u64::from_str_radix(std::str::from_utf8(&word[48..]).unwrap(), 16).unwrap())
         .collect();
