@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use alloy_primitives::Address;
-use support::{START, databases, pass, seeds};
+use support::{START, databases, pass};
 use windlass_chain::{Delivery, FollowConfig, LogFilter, Start};
 use windlass_sim::chain::{SimChain, SimChainConfig};
 use windlass_sim::follower::{Emitter, FollowerChecker, FollowerProgram};
@@ -139,61 +139,57 @@ async fn follow(seed: u64, database: Database, options: Options) -> (Simulation,
     (sim, outcome)
 }
 
-async fn each(default_seeds: u64, options: impl Fn(u64) -> Options) {
-    for seed in seeds(default_seeds) {
+fn each(default_seeds: u64, options: impl Fn(u64) -> Options + Sync) {
+    support::each(default_seeds, async |seed| {
         for database in databases().await {
             let (sim, outcome) = follow(seed, database, options(seed)).await;
             pass(outcome);
             sim.close().await;
         }
-    }
+    });
 }
 
-#[tokio::test]
-async fn forks_and_restarts() {
-    each(6, |_| Options::default()).await;
+#[test]
+fn forks_and_restarts() {
+    each(6, |_| Options::default());
 }
 
-#[tokio::test]
-async fn forks_as_deep_as_is_allowed() {
+#[test]
+fn forks_as_deep_as_is_allowed() {
     each(3, |_| Options {
         forks: 50..=96,
         ..Options::default()
-    })
-    .await;
+    });
 }
 
-#[tokio::test]
-async fn confirmed_delivery() {
+#[test]
+fn confirmed_delivery() {
     each(3, |_| Options {
         delivery: Delivery::Confirmed(5),
         ..Options::default()
-    })
-    .await;
+    });
 }
 
-#[tokio::test]
-async fn finalized_delivery_takes_nothing_back() {
+#[test]
+fn finalized_delivery_takes_nothing_back() {
     each(3, |_| Options {
         delivery: Delivery::Finalized,
         forks: 1..=96,
         ..Options::default()
-    })
-    .await;
+    });
 }
 
-#[tokio::test]
-async fn endpoints_that_fail_and_lag() {
+#[test]
+fn endpoints_that_fail_and_lag() {
     each(4, |_| Options {
         profiles: vec![FaultProfile::none(); 3],
         weather: true,
         ..Options::default()
-    })
-    .await;
+    });
 }
 
-#[tokio::test]
-async fn one_endpoint_of_three_lies() {
+#[test]
+fn one_endpoint_of_three_lies() {
     each(4, |seed| {
         let mut profiles = vec![FaultProfile::none(); 3];
         profiles[(seed % 3) as usize] = FaultProfile::lying(0.2);
@@ -203,6 +199,5 @@ async fn one_endpoint_of_three_lies() {
             crashes: 10,
             ..Options::default()
         }
-    })
-    .await;
+    });
 }

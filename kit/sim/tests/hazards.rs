@@ -14,25 +14,25 @@ use std::time::Duration;
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use support::{Options, World, databases, pass, plenty, seeds};
+use support::{Options, World, databases, pass, plenty};
 use windlass_outbox::{FeePolicy, OutboxConfig};
 use windlass_sim::chain::{Fate, GWEI};
 use windlass_sim::outbox::OutboxLimits;
 use windlass_sim::world::{Banker, FeeStorm, MoodyPool, Stranger, Weather};
-use windlass_sim::{CrashPolicy, Failure, FaultProfile};
+use windlass_sim::{CrashPolicy, Database, Failure, FaultProfile};
 
 /// Runs `life` for each seed on each database.
-async fn each<F>(default_seeds: u64, mut life: F)
+fn each<F>(default_seeds: u64, life: F)
 where
-    F: AsyncFnMut(u64, windlass_sim::Database) -> (World, Result<(), Failure>),
+    F: AsyncFn(u64, Database) -> (World, Result<(), Failure>) + Sync,
 {
-    for seed in seeds(default_seeds) {
+    support::each(default_seeds, async |seed| {
         for database in databases().await {
             let (world, outcome) = life(seed, database).await;
             pass(outcome);
             world.sim.close().await;
         }
-    }
+    });
 }
 
 /// Lets the user ask for one more order every `every` steps, until all are asked for; then some more steps.
@@ -59,8 +59,8 @@ fn deep() -> Options {
     }
 }
 
-#[tokio::test]
-async fn reorganisations_to_depth_64_under_load() {
+#[test]
+fn reorganisations_to_depth_64_under_load() {
     each(3, async |seed, database| {
         let options = Options {
             forks: Some((0.1, 1..=64)),
@@ -74,12 +74,11 @@ async fn reorganisations_to_depth_64_under_load() {
         }
         .await;
         (world, outcome)
-    })
-    .await;
+    });
 }
 
-#[tokio::test]
-async fn reorganisations_while_the_program_is_off() {
+#[test]
+fn reorganisations_while_the_program_is_off() {
     each(3, async |seed, database| {
         let mut world = World::new(seed, database, deep());
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
@@ -97,12 +96,11 @@ async fn reorganisations_while_the_program_is_off() {
         }
         .await;
         (world, outcome)
-    })
-    .await;
+    });
 }
 
-#[tokio::test]
-async fn endpoints_that_time_out_refuse_and_lag() {
+#[test]
+fn endpoints_that_time_out_refuse_and_lag() {
     each(4, async |seed, database| {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let options = Options {
@@ -125,12 +123,11 @@ async fn endpoints_that_time_out_refuse_and_lag() {
         }
         .await;
         (world, outcome)
-    })
-    .await;
+    });
 }
 
-#[tokio::test]
-async fn one_endpoint_of_three_lies() {
+#[test]
+fn one_endpoint_of_three_lies() {
     each(4, async |seed, database| {
         let liar = (seed % 3) as usize;
         let mut profiles = vec![FaultProfile::none(); 3];
@@ -147,12 +144,11 @@ async fn one_endpoint_of_three_lies() {
         }
         .await;
         (world, outcome)
-    })
-    .await;
+    });
 }
 
-#[tokio::test]
-async fn base_fees_that_jump() {
+#[test]
+fn base_fees_that_jump() {
     each(4, async |seed, database| {
         let cap = u128::from(100 * GWEI);
         let mut options = Options {
@@ -180,12 +176,11 @@ async fn base_fees_that_jump() {
         }
         .await;
         (world, outcome)
-    })
-    .await;
+    });
 }
 
-#[tokio::test]
-async fn transactions_stuck_in_the_pool_are_replaced() {
+#[test]
+fn transactions_stuck_in_the_pool_are_replaced() {
     each(4, async |seed, database| {
         let mut world = World::new(seed, database, Options::default());
         let pool = MoodyPool::new(
@@ -210,12 +205,11 @@ async fn transactions_stuck_in_the_pool_are_replaced() {
         }
         .await;
         (world, outcome)
-    })
-    .await;
+    });
 }
 
-#[tokio::test]
-async fn an_account_runs_dry_and_is_funded_again() {
+#[test]
+fn an_account_runs_dry_and_is_funded_again() {
     each(4, async |seed, database| {
         let options = Options {
             adjust: |index, intent| {
@@ -241,12 +235,11 @@ async fn an_account_runs_dry_and_is_funded_again() {
         }
         .await;
         (world, outcome)
-    })
-    .await;
+    });
 }
 
-#[tokio::test]
-async fn the_key_is_used_by_somebody_else() {
+#[test]
+fn the_key_is_used_by_somebody_else() {
     each(6, async |seed, database| {
         let options = Options {
             forks: Some((0.01, 1..=3)),
@@ -268,12 +261,11 @@ async fn the_key_is_used_by_somebody_else() {
         }
         .await;
         (world, outcome)
-    })
-    .await;
+    });
 }
 
-#[tokio::test]
-async fn deadlines_end_in_one_of_two_ways() {
+#[test]
+fn deadlines_end_in_one_of_two_ways() {
     each(4, async |seed, database| {
         let options = Options {
             orders: 8,
@@ -302,12 +294,11 @@ async fn deadlines_end_in_one_of_two_ways() {
         }
         .await;
         (world, outcome)
-    })
-    .await;
+    });
 }
 
-#[tokio::test]
-async fn a_daily_budget_is_kept() {
+#[test]
+fn a_daily_budget_is_kept() {
     each(3, async |seed, database| {
         let budget = alloy_primitives::U256::from(60_000u64 * 4) * alloy_primitives::U256::from(3 * GWEI);
         let mut options = Options {
@@ -335,12 +326,11 @@ async fn a_daily_budget_is_kept() {
         }
         .await;
         (world, outcome)
-    })
-    .await;
+    });
 }
 
-#[tokio::test]
-async fn everything_at_once() {
+#[test]
+fn everything_at_once() {
     each(6, async |seed, database| {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let options = Options {
@@ -394,6 +384,5 @@ async fn everything_at_once() {
         }
         .await;
         (world, outcome)
-    })
-    .await;
+    });
 }

@@ -16,7 +16,7 @@ use std::time::Duration;
 use alloy_primitives::{Address, B256};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use support::{Options, START, World, databases, pass, seeds};
+use support::{Options, START, World, databases, each, pass};
 use windlass_chain::{Endpoints, EndpointsConfig, Rpc};
 use windlass_keys::Signer;
 use windlass_outbox::{Intent, Outbox, OutboxConfig};
@@ -26,9 +26,9 @@ use windlass_sim::{
 };
 use windlass_store::{Clock, ManualClock, Store, params};
 
-#[tokio::test]
-async fn instances_take_over_from_each_other() {
-    for seed in seeds(5) {
+#[test]
+fn instances_take_over_from_each_other() {
+    each(5, async |seed| {
         for database in databases().await {
             let options = Options {
                 instances: 3,
@@ -61,7 +61,7 @@ async fn instances_take_over_from_each_other() {
             pass(outcome);
             world.sim.close().await;
         }
-    }
+    });
 }
 
 /// One instance, built by hand, so that it can be stopped in the middle of a round.

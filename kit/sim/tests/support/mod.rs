@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use alloy_primitives::{Address, U256};
@@ -25,6 +25,31 @@ pub fn seeds(default: u64) -> Vec<u64> {
         return vec![seed];
     }
     (0..number("WINDLASS_SEEDS").unwrap_or(default)).collect()
+}
+
+/// Runs `life` for each seed, on all cores. A simulation itself is one thread; each has a runtime of its own.
+pub fn each<F>(default_seeds: u64, life: F)
+where
+    F: AsyncFn(u64) + Sync,
+{
+    let waiting = Mutex::new(seeds(default_seeds).into_iter());
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..cores {
+            scope.spawn(|| {
+                let runtime = tokio::runtime::Builder::new_current_thread()
+                    .enable_all()
+                    .build()
+                    .unwrap();
+                loop {
+                    let Some(seed) = waiting.lock().unwrap().next() else {
+                        return;
+                    };
+                    runtime.block_on(life(seed));
+                }
+            });
+        }
+    });
 }
 
 /// SQLite, and PostgreSQL where there is one.
