@@ -81,7 +81,7 @@ pub enum OutboxError {
     },
     /// The chain's endpoints failed.
     #[error(transparent)]
-    Chain(#[from] ChainError),
+    Chain(Box<ChainError>),
     /// The signer failed.
     #[error(transparent)]
     Key(#[from] KeyError),
@@ -91,6 +91,12 @@ pub enum OutboxError {
     /// Waiting ended because the outbox was dropped.
     #[error("the outbox was closed")]
     Closed,
+}
+
+impl From<ChainError> for OutboxError {
+    fn from(error: ChainError) -> Self {
+        Self::Chain(Box::new(error))
+    }
 }
 
 impl OutboxError {

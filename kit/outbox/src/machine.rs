@@ -533,6 +533,11 @@ impl<'a> Planner<'a> {
 
     /// Gas limit to sign with; `None` when nothing is known yet.
     fn admit(&self, waiting: &Waiting) -> Result<Option<u64>, Refusal> {
+        // Nodes do not estimate what the account cannot pay.
+        let value = waiting.intent.value;
+        if value > self.view.balance {
+            return Err(Refusal::Hold(Hold::InsufficientFunds { needed: value, have: self.free_balance }));
+        }
         match &waiting.gas {
             Gas::Unknown => Ok(None),
             Gas::Limit(limit) => Ok(Some(*limit)),

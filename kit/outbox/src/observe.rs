@@ -4,6 +4,7 @@
 //! use of a nonce only from the block in which the account's count passed it, or, where no endpoint has that history any
 //! more, from a count at finality depth together with missing receipts at two different heads.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use alloy_primitives::{Address, B256, Bytes, U256};
@@ -25,6 +26,15 @@ pub(crate) struct Observation {
     pub(crate) count: u64,
     pub(crate) balance: U256,
     pub(crate) market: Market,
+}
+
+/// One look at the chain, and how it relates to the one before.
+#[derive(Debug)]
+pub(crate) struct Look {
+    pub(crate) last: Option<BlockRef>,
+    pub(crate) seen: Observation,
+    pub(crate) progress: Progress,
+    pub(crate) canonical: Canonical,
 }
 
 /// How the head relates to the one seen before.
@@ -52,8 +62,21 @@ pub(crate) struct Chain {
 pub(crate) struct Canonical(HashMap<u64, Option<B256>>);
 
 impl Chain {
+    /// Looks at the account, and finds out whether the chain only grew since the last look.
+    pub(crate) async fn look(&self, config: &OutboxConfig, last: Option<&Observation>) -> Result<Look, ChainError> {
+        let mut canonical = Canonical::default();
+        let mut seen = self.observe(config, last).await?;
+        let last_head = last.map(|last| last.head);
+        let progress = self.progress(last_head.as_ref(), &seen.head, &mut canonical).await?;
+        if let (Progress::Same | Progress::Forward, Some(last)) = (progress, last) {
+            // On one branch the count never falls: a lower one is the answer of an endpoint that lags.
+            seen.count = seen.count.max(last.count);
+        }
+        Ok(Look { last: last_head, seen, progress, canonical })
+    }
+
     /// Reads head, count, balance and fees. Fee suggestions are kept while the head is the same.
-    pub(crate) async fn observe(&self, config: &OutboxConfig, last: Option<&Observation>) -> Result<Observation, ChainError> {
+    async fn observe(&self, config: &OutboxConfig, last: Option<&Observation>) -> Result<Observation, ChainError> {
         let head = self.endpoints.head().await?;
         let (count, balance) = futures::try_join!(
             self.endpoints.transaction_count(self.account, BlockId::LATEST),
@@ -89,7 +112,7 @@ impl Chain {
     }
 
     /// Tells how `head` follows `last`.
-    pub(crate) async fn progress(&self, last: Option<&BlockRef>, head: &BlockRef, canonical: &mut Canonical) -> Result<Progress, ChainError> {
+    async fn progress(&self, last: Option<&BlockRef>, head: &BlockRef, canonical: &mut Canonical) -> Result<Progress, ChainError> {
         canonical.0.insert(head.number, Some(head.hash));
         let Some(last) = last else { return Ok(Progress::First) };
         if last.hash == head.hash {
@@ -140,8 +163,8 @@ impl Chain {
             }
         }
         for slot in wanted {
-            if !findings.contains_key(&slot.nonce) {
-                findings.insert(slot.nonce, self.ask(slot, canonical).await?);
+            if let Entry::Vacant(entry) = findings.entry(slot.nonce) {
+                entry.insert(self.ask(slot, canonical).await?);
             }
         }
         Ok(findings)

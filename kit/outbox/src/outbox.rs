@@ -208,7 +208,7 @@ impl Outbox {
     /// # Errors
     /// Failures of the database.
     pub async fn list(&self, state: Option<&str>, limit: u64) -> Result<Vec<IntentStatus>, OutboxError> {
-        Ok(self.inner.scope.list(&self.inner.store, state, None, limit.min(10_000)).await?)
+        Ok(self.inner.scope.list(&self.inner.store, state, limit.min(10_000)).await?)
     }
 
     /// Waits until an intent is included or finished.

@@ -9,7 +9,7 @@ use windlass_store::clock::UnixMillis;
 use crate::error::OutboxError;
 use crate::machine::{self, Inclusion, Kind, Settlement, Slot, Standing};
 use crate::model::{Hold, IntentId, Reason, State, Transition, TurnReport};
-use crate::observe::{Canonical, Observation, Progress};
+use crate::observe::{Canonical, Look, Observation, Progress};
 use crate::outbox::Inner;
 use crate::tables::{Changes, DueInclusion, HoldChange, NewInclusion, RecordedIntent};
 use crate::turn::Memory;
@@ -24,13 +24,10 @@ impl Inner {
         memory: &mut Memory,
         fence: &Fence,
         now: UnixMillis,
-        last: Option<&Observation>,
-        seen: &Observation,
-        progress: Progress,
-        canonical: &mut Canonical,
+        look: &mut Look,
         report: &mut TurnReport,
     ) -> Result<(), OutboxError> {
-        let last = last.map(|last| &last.head);
+        let Look { last, seen, progress, canonical } = look;
         if matches!(progress, Progress::First | Progress::Doubtful) {
             let changes = self.put_back(now, seen, canonical).await?;
             report.put_back = changes.put_back.len();
@@ -40,7 +37,7 @@ impl Inner {
         let mut changes = Changes { now, ..Changes::default() };
         if open.iter().any(|slot| slot.nonce < seen.count) {
             // Blocks are only scanned from a head that is known to be an ancestor.
-            let from: Option<&BlockRef> = if progress == Progress::Forward { last } else { None };
+            let from: Option<&BlockRef> = if *progress == Progress::Forward { last.as_ref() } else { None };
             let mut findings = self.chain.find(&open, seen, from, canonical).await?;
             self.chain.search(&self.config, &open, seen, &mut memory.suspects, &mut findings).await;
             let settlements = machine::settle(&open, &findings);

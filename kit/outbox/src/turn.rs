@@ -20,7 +20,7 @@ use windlass_store::{BoxFuture, Fence, StoreError};
 use crate::error::OutboxError;
 use crate::machine::{self, Gas, Kind, Plan, Sign, Slot, View, Waiting};
 use crate::model::{Hold, IntentId, State, Transition, TurnReport};
-use crate::observe::{Canonical, Observation, Progress, Suspect};
+use crate::observe::{Canonical, Observation, Suspect};
 use crate::outbox::Inner;
 use crate::rejection::Rejection;
 use crate::sign::{Signed, Unsigned};
@@ -30,6 +30,8 @@ use crate::tables::{Broken, Changes, HoldChange, NewAttempt, OfferOutcome, Offer
 const LOOK_AHEAD: u64 = 16;
 /// Gas estimates asked for at the same time.
 const ESTIMATE_CONCURRENCY: usize = 8;
+/// Signatures asked for at the same time: a remote signer answers in milliseconds.
+const SIGN_CONCURRENCY: usize = 16;
 
 /// What a round remembers for the next. Losing it costs requests, never correctness.
 #[derive(Debug, Default)]
@@ -41,7 +43,6 @@ pub(crate) struct Memory {
     /// The highest count above all rows that was confirmed.
     sure_count: Option<u64>,
     estimates: HashMap<IntentId, Estimate>,
-    unsigned: HashMap<IntentId, (String, UnixMillis, u32)>,
 }
 
 /// The last answer about an intent's gas.
@@ -83,7 +84,7 @@ impl Inner {
         }
         drop(glance);
         if let Err(error) = &result
-            && !matches!(error, OutboxError::Chain(_))
+            && !matches!(error, OutboxError::Chain(..))
         {
             // Whatever was remembered may contradict the rows now.
             memory.seen = None;
@@ -105,14 +106,9 @@ impl Inner {
         let seen = match memory.seen.clone() {
             Some(seen) if !fresh => seen,
             last => {
-                let mut canonical = Canonical::default();
-                let mut seen = self.chain.observe(&self.config, last.as_ref()).await?;
-                let progress = self.chain.progress(last.as_ref().map(|last| &last.head), &seen.head, &mut canonical).await?;
-                if let (Progress::Same | Progress::Forward, Some(last)) = (progress, &last) {
-                    // On one branch the count never falls: a lower one is the answer of an endpoint that lags.
-                    seen.count = seen.count.max(last.count);
-                }
-                self.settle(memory, &fence, now, last.as_ref(), &seen, progress, &mut canonical, &mut report).await?;
+                let mut look = self.chain.look(&self.config, last.as_ref()).await?;
+                self.settle(memory, &fence, now, &mut look, &mut report).await?;
+                let seen = look.seen;
                 if last.is_none_or(|last| seen.balance > last.balance || seen.market.floor(&self.config.fee) < last.market.floor(&self.config.fee)) {
                     self.wake_held(&fence).await?;
                 }
@@ -198,8 +194,13 @@ impl Inner {
             spent_today: self.scope.spent(&self.store, day_of(now)).await?,
         };
         let plan = machine::plan(&self.config, &view);
-        let signed = self.sign_all(memory, &plan, &view, &rows, now).await?;
-        let changes = self.changes_of(&plan, &view, &rows, &signed, now);
+        let SignedPlan { signed, failed } = self.sign_all(&plan, &view, &rows).await?;
+        let mut changes = self.changes_of(&plan, &view, &rows, &signed, now);
+        for (id, hold) in failed {
+            let retries = rows.iter().find(|row| row.intent.id == id).map_or(0, |row| row.retries);
+            changes.holds.retain(|change| change.id != id);
+            changes.holds.push(self.hold_change(id, Some(hold), retries, now));
+        }
         self.count_plan(report, &signed, &changes, &view);
         // All that was looked at is held or dropped: what comes behind may be sendable.
         let stuck = !(plan.drop.is_empty() && changes.holds.is_empty()) && (signed.len() as u64) < room;
@@ -231,9 +232,7 @@ impl Inner {
 
     /// What must hold of the open nonces whatever happened before. A round that finds it broken stops before it signs.
     fn check_open(&self, open: &[Slot]) -> Result<(), OutboxError> {
-        let broken = |what: String| {
-            Err(OutboxError::Invariant { chain: self.config.chain.clone(), account: self.scope.account, what })
-        };
+        let broken = |what: String| Err(self.broken(what));
         let mut intents = std::collections::BTreeSet::new();
         for slot in open {
             if slot.attempts.is_empty() {
@@ -283,7 +282,7 @@ impl Inner {
         let questions: Vec<BoxFuture<'_, _>> = rows
             .iter()
             .filter(|row| !row.intent.cancel && !machine::is_past(row.intent.deadline, now))
-            .filter(|row| self.must_ask(memory, row, now, seen))
+            .filter(|row| row.intent.value <= seen.balance && self.must_ask(memory, row, now, seen))
             .map(|row| {
                 let (id, to, value, data, gas) = (row.intent.id, row.to, row.intent.value, row.data.clone(), row.intent.gas_limit);
                 Box::pin(async move { (id, self.chain.estimate(to, value, data, gas).await) }) as BoxFuture<'_, _>
@@ -297,10 +296,9 @@ impl Inner {
         let waiting = rows
             .iter()
             .map(|row| {
-                let gas = match (memory.unsigned.get(&row.intent.id), row.intent.gas_limit, row.intent.simulate) {
-                    (Some((_, until, _)), ..) if now < *until => Gas::Unknown,
-                    (_, Some(limit), false) => Gas::Limit(limit),
-                    (_, asked_limit, _) => match memory.estimates.get(&row.intent.id) {
+                let gas = match (row.intent.gas_limit, row.intent.simulate) {
+                    (Some(limit), false) => Gas::Limit(limit),
+                    (asked_limit, _) => match memory.estimates.get(&row.intent.id) {
                         Some(Estimate { gas: Gas::Limit(estimate), .. }) => Gas::Limit(asked_limit.unwrap_or(*estimate)),
                         Some(estimate) => estimate.gas.clone(),
                         None => Gas::Unknown,
@@ -355,44 +353,41 @@ impl Inner {
         Estimate { gas: Gas::Reverts { reason: reason.to_string(), settled }, head, at: now, reverting: Some(first) }
     }
 
-    /// Signs what the plan wants, in order. After a failure no further new nonce is signed: it would leave a gap.
-    async fn sign_all(
-        &self,
-        memory: &mut Memory,
-        plan: &Plan,
-        view: &View,
-        rows: &[WaitingRow],
-        now: UnixMillis,
-    ) -> Result<Vec<(Sign, Signed)>, OutboxError> {
+    /// Signs what the plan wants. After a failure no further new nonce is kept: it would leave a gap below.
+    async fn sign_all(&self, plan: &Plan, view: &View, rows: &[WaitingRow]) -> Result<SignedPlan, OutboxError> {
         let bodies = self.bodies(plan, rows).await?;
-        let mut signed = Vec::with_capacity(plan.sign.len());
-        let mut stopped = false;
+        let mut signing: Vec<BoxFuture<'_, _>> = Vec::with_capacity(plan.sign.len());
         for sign in &plan.sign {
-            if stopped && sign.new_nonce {
-                continue;
+            if sign.nonce < view.count {
+                return Err(self.broken(format!("nonce {} was to be signed, the chain is at {}", sign.nonce, view.count)));
             }
-            let Some(unsigned) = self.unsigned(sign, &bodies) else { continue };
-            match unsigned.sign(self.signer.as_ref()).await {
-                Ok(result) => {
-                    if let Some(id) = sign.intent {
-                        memory.unsigned.remove(&id);
-                    }
-                    signed.push((sign.clone(), result));
-                }
+            let Some(unsigned) = self.unsigned(sign, &bodies) else {
+                return Err(self.broken(format!("the intent of nonce {} has no row", sign.nonce)));
+            };
+            signing.push(Box::pin(unsigned.sign(self.signer.as_ref())));
+        }
+        let results: Vec<_> = futures::stream::iter(signing).buffered(SIGN_CONCURRENCY).collect().await;
+        let mut done = SignedPlan::default();
+        let mut stopped = false;
+        for (sign, result) in plan.sign.iter().zip(results) {
+            match result {
+                Ok(signed) if !(stopped && sign.new_nonce) => done.signed.push((sign.clone(), signed)),
+                Ok(_) => {}
                 Err(error @ OutboxError::WrongSigner { .. }) => return Err(error),
                 Err(error) => {
                     tracing::warn!(chain = %self.config.chain, account = %self.scope.account, nonce = sign.nonce, %error, "not signed");
                     stopped |= sign.new_nonce;
                     if let Some(id) = sign.intent {
-                        let failures = memory.unsigned.get(&id).map_or(0, |(_, _, failures)| *failures).saturating_add(1);
-                        let until = now.saturating_add(machine::backoff(&self.config, failures));
-                        memory.unsigned.insert(id, (error.to_string(), until, failures));
+                        done.failed.push((id, Hold::SignerFailed { message: error.to_string() }));
                     }
                 }
             }
         }
-        debug_assert!(signed.iter().all(|(sign, _)| sign.nonce >= view.count));
-        Ok(signed)
+        Ok(done)
+    }
+
+    fn broken(&self, what: String) -> OutboxError {
+        OutboxError::Invariant { chain: self.config.chain.clone(), account: self.scope.account, what }
     }
 
     /// Recipient, value and data of the intents to sign: waiting rows are here already, those to replace are read.
@@ -611,6 +606,13 @@ impl Inner {
             let _ = self.events.send(transition);
         }
     }
+}
+
+/// What of a plan was signed, and the intents whose signature failed.
+#[derive(Default)]
+struct SignedPlan {
+    signed: Vec<(Sign, Signed)>,
+    failed: Vec<(IntentId, Hold)>,
 }
 
 struct Body {

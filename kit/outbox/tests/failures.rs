@@ -14,7 +14,7 @@ use support::{TARGET, World, config, endpoints, intent, open, worlds};
 use windlass_keys::{KeyError, LocalSigner, Signer};
 use windlass_outbox::{FeePolicy, GWEI, Hold, Outbox, OutboxConfig, OutboxError, Reason, State};
 use windlass_sim::chain::{CallOutcome, Fate, ether, revert_with};
-use windlass_sim::{FaultProfile, Lies};
+use windlass_sim::{FaultProfile, FaultyRpc, Lies};
 
 /// The plain life of an intent.
 #[tokio::test]
@@ -112,7 +112,9 @@ async fn a_failure_between_nonce_and_signature_burns_no_nonce() {
             assert_eq!(world.turn().await.signed, 0);
             world.mine();
         }
-        assert_eq!(world.status(ids[0]).await.state, State::Recorded);
+        let status = world.status(ids[0]).await;
+        assert_eq!(status.state, State::Recorded);
+        assert!(matches!(status.hold, Some(Hold::SignerFailed { .. })), "{:?}", status.hold);
         broken.store(false, Ordering::Relaxed);
         world.pass(60);
         world.run(6).await;
@@ -612,6 +614,82 @@ async fn a_final_transaction_that_vanishes_below_finality_is_offered_again() {
         world.run(3).await;
         world.check_landed_once(0..2);
     }
+}
+
+#[tokio::test]
+async fn operators_list_bump_retry_and_read_the_history() {
+    for world in worlds(config()).await {
+        let ids = world.submit_many(0..3).await;
+        assert!(matches!(world.outbox.bump(ids[0]).await, Err(OutboxError::NotPossible { .. })), "nothing to replace yet");
+        world.turn().await;
+        world.outbox.bump(ids[0]).await.unwrap();
+        assert_eq!(world.turn().await.replaced, 1);
+        assert_eq!(world.turn().await.replaced, 0, "once");
+        assert_eq!(world.status(ids[0]).await.attempts, 2);
+        let listed: Vec<_> = world.outbox.list(Some("broadcast"), 2).await.unwrap().into_iter().map(|status| status.id).collect();
+        assert_eq!(listed, [ids[2], ids[1]]);
+        assert_eq!(world.outbox.list(None, 10).await.unwrap().len(), 3);
+        world.outbox.retry(ids[1]).await.unwrap();
+        let unknown = world.outbox.id_of("never recorded");
+        assert!(matches!(world.outbox.cancel(unknown).await, Err(OutboxError::Unknown { .. })));
+        world.run(5).await;
+        world.check_landed_once(0..3);
+    }
+}
+
+#[tokio::test]
+async fn intents_that_no_chain_takes_are_refused_at_once() {
+    for world in worlds(config()).await {
+        let mut bad = vec![intent(0), intent(0), intent(0), intent(0)];
+        bad[0].key = String::new();
+        bad[1].gas_limit = Some(20_999);
+        bad[2].to = None;
+        bad[2].data = Default::default();
+        bad[3].data = vec![0; 200_000].into();
+        for intent in bad {
+            let error = world.outbox.submit(intent).await.unwrap_err();
+            assert!(matches!(error, OutboxError::BadIntent { .. }), "{error}");
+        }
+    }
+}
+
+/// Transactions go to the private endpoint only; everything is read from the public ones.
+#[tokio::test]
+async fn a_private_endpoint_gets_all_transactions() {
+    for world in worlds(config()).await {
+        let private = FaultyRpc::new(world.chain.clone(), "private", 2, FaultProfile::none());
+        let outbox = Outbox::open_with(
+            world.store.store.clone(),
+            endpoints(vec![world.rpc.clone()], &world.clock),
+            Some(endpoints(vec![private.clone()], &world.clock)),
+            Arc::new(world.signer.clone()),
+            config(),
+        )
+        .await
+        .unwrap();
+        world.submit(0).await;
+        // A public broadcast would be lost here.
+        world.rpc.set_profile(FaultProfile { broadcast_lost: 1.0, ..FaultProfile::none() });
+        outbox.turn(windlass_store::Clock::now(world.clock.as_ref())).await.unwrap();
+        assert_eq!(world.chain.pooled().len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn the_futures_can_be_spawned() {
+    fn sendable<T: Send>(_: &T) {}
+    for world in worlds(config()).await {
+        sendable(&world.outbox.turn(support::START));
+        sendable(&world.outbox.run(tokio_util::sync::CancellationToken::new()));
+        sendable(&world.outbox.wait(world.outbox.id_of("x"), windlass_outbox::Until::Final));
+    }
+}
+
+#[test]
+fn settings_that_cannot_work_are_refused_with_all_reasons() {
+    let mut broken = OutboxConfig { max_in_flight: 0, lease_ttl: Duration::ZERO, ..config() };
+    broken.fee.max_fee_per_gas = 0;
+    assert!(broken.problems().len() >= 3, "{:?}", broken.problems());
 }
 
 async fn wait_for(world: &World, id: windlass_outbox::IntentId, state: &State) {

@@ -231,17 +231,16 @@ impl Scope {
     }
 
     /// Statuses in the order of recording, newest first; only of one state when it is named.
-    pub(crate) async fn list(&self, store: &Store, state: Option<&str>, before: Option<i64>, limit: u64) -> Result<Vec<IntentStatus>, StoreError> {
+    pub(crate) async fn list(&self, store: &Store, state: Option<&str>, limit: u64) -> Result<Vec<IntentStatus>, StoreError> {
         let mut params = self.params();
-        params.push(Value::from(before.unwrap_or(i64::MAX)));
         params.push(Value::from(limit));
         let filter = if let Some(state) = state {
             params.push(Value::from(state));
-            " AND i.state = $5"
+            " AND i.state = $4"
         } else {
             ""
         };
-        let sql = format!("{STATUS} AND i.position < $3{filter} ORDER BY i.position DESC LIMIT $4");
+        let sql = format!("{STATUS}{filter} ORDER BY i.position DESC LIMIT $3");
         store.query(&sql, params).await?.iter().map(status_of).collect()
     }
 
