@@ -182,9 +182,7 @@ impl ChainError {
             Self::Rejected { error, .. } => error.hint(),
             Self::WrongChain { .. } => Some("correct the endpoint URLs or the chain id".to_owned()),
             Self::NoEndpoint { .. } => Some("check the endpoints, or add another one".to_owned()),
-            Self::Disagreement { .. } => {
-                Some("compare the named endpoints with a third one and remove the wrong one".to_owned())
-            }
+            Self::Disagreement { .. } => Some("compare the named endpoints with a third one and remove the wrong one".to_owned()),
             Self::ReorgTooDeep { .. } => Some(
                 "make sure that the endpoints serve the right chain; then reset the subscriber to a block before the fork"
                     .to_owned(),

@@ -132,11 +132,34 @@ const TEXTS: &[(&[&str], Make)] = &[
         |message| SendError::ReplacementUnderpriced { message },
     ),
     (
-        &["nonce too low", "oldnonce", "old nonce", "nonce is too low", "nonce_too_low", "transaction nonce is too low", "invalid nonce; got", "nonce has already been used", "nonce below", "below sender account nonce"],
+        &[
+            "nonce too low",
+            "oldnonce",
+            "old nonce",
+            "nonce is too low",
+            "nonce_too_low",
+            "transaction nonce is too low",
+            "invalid nonce; got",
+            "nonce has already been used",
+            "nonce below",
+            "below sender account nonce",
+        ],
         |message| SendError::NonceTooLow { message },
     ),
     (
-        &["nonce too high", "nonce is too high", "nonce_too_distant", "noncegap", "nonce gap", "nonce too far", "nonce_too_far_in_future", "transaction_nonce_too_distant", "exceeds max nonce gap", "nonce too distant", "nonce_too_high"],
+        &[
+            "nonce too high",
+            "nonce is too high",
+            "nonce_too_distant",
+            "noncegap",
+            "nonce gap",
+            "nonce too far",
+            "nonce_too_far_in_future",
+            "transaction_nonce_too_distant",
+            "exceeds max nonce gap",
+            "nonce too distant",
+            "nonce_too_high",
+        ],
         |message| SendError::NonceTooHigh { message },
     ),
     (
@@ -175,7 +198,15 @@ const TEXTS: &[(&[&str], Make)] = &[
         |message| SendError::FeeBelowBaseFee { message },
     ),
     (
-        &["exceeds the configured cap", "tx fee cap", "feecapexceeded", "fee cap exceeded", "exceeds the configured fee cap", "tx_feecap_exceeded", "fee exceeds"],
+        &[
+            "exceeds the configured cap",
+            "tx fee cap",
+            "feecapexceeded",
+            "fee cap exceeded",
+            "exceeds the configured fee cap",
+            "tx_feecap_exceeded",
+            "fee exceeds",
+        ],
         |message| SendError::FeeCapExceeded { message },
     ),
     (
@@ -247,10 +278,7 @@ const TEXTS: &[(&[&str], Make)] = &[
         ],
         |message| SendError::GasLimitExceeded { message },
     ),
-    (
-        &["revert"],
-        |message| SendError::WouldRevert { message },
-    ),
+    (&["revert"], |message| SendError::WouldRevert { message }),
     (
         &[
             "invalid sender",
@@ -376,7 +404,11 @@ mod tests {
         ("geth", "nonce too low: next nonce 5, tx nonce 4", "nonce_too_low"),
         ("geth", "nonce too high", "nonce_too_high"),
         ("geth", "replacement transaction underpriced", "replacement_underpriced"),
-        ("geth", "replacement transaction underpriced: new tx gas fee cap 10 <= 9 queued + 10% replacement penalty", "replacement_underpriced"),
+        (
+            "geth",
+            "replacement transaction underpriced: new tx gas fee cap 10 <= 9 queued + 10% replacement penalty",
+            "replacement_underpriced",
+        ),
         ("geth", "transaction underpriced: gas tip cap 0, minimum needed 1", "underpriced"),
         ("geth", "insufficient funds for gas * price + value: balance 0, tx cost 21000, overshot 21000", "insufficient_funds"),
         ("geth", "intrinsic gas too low: gas 20000, minimum needed 21000", "intrinsic_gas"),
@@ -418,7 +450,11 @@ mod tests {
         ("reth", "account limit exceeded: 16", "txpool_full"),
         ("besu", "Known transaction", "already_known"),
         ("besu", "Nonce too low", "nonce_too_low"),
-        ("besu", "Transaction nonce is too distant from current sender nonce: NONCE_TOO_FAR_IN_FUTURE_FOR_SENDER nonce too distant", "nonce_too_high"),
+        (
+            "besu",
+            "Transaction nonce is too distant from current sender nonce: NONCE_TOO_FAR_IN_FUTURE_FOR_SENDER nonce too distant",
+            "nonce_too_high",
+        ),
         ("besu", "Upfront cost exceeds account balance", "insufficient_funds"),
         ("besu", "Replacement transaction underpriced", "replacement_underpriced"),
         ("besu", "Gas price below configured minimum gas price", "underpriced"),
@@ -434,7 +470,11 @@ mod tests {
         ("hardhat", "Nonce too low. Expected nonce to be 3 but got 2.", "nonce_too_low"),
         ("hardhat", "Sender doesn't have enough funds to send tx.", "insufficient_funds"),
         ("openethereum", "Transaction with the same hash was already imported.", "already_known"),
-        ("openethereum", "Transaction gas price 1wei is too low. There is another transaction with same nonce in the queue", "replacement_underpriced"),
+        (
+            "openethereum",
+            "Transaction gas price 1wei is too low. There is another transaction with same nonce in the queue",
+            "replacement_underpriced",
+        ),
         ("arbitrum", "execution reverted: paid already", "would_revert"),
         ("any", "the moon is in the wrong phase", "other"),
     ];

@@ -256,11 +256,7 @@ impl Endpoints {
         outcome
     }
 
-    async fn within_deadline<T>(
-        &self,
-        calls: usize,
-        answer: impl Future<Output = Result<T, RpcError>>,
-    ) -> Result<T, RpcError> {
+    async fn within_deadline<T>(&self, calls: usize, answer: impl Future<Output = Result<T, RpcError>>) -> Result<T, RpcError> {
         let Some(timing) = self.inner.timing else {
             return answer.await;
         };
@@ -297,15 +293,9 @@ impl Endpoints {
     }
 
     /// Who can be asked now. If all are only asked to be left alone for less than the deadline, waits for the first of them.
-    pub(crate) async fn candidates_or_wait(
-        &self,
-        freshness: Freshness,
-        prefer: Option<usize>,
-    ) -> Result<Candidates, ChainError> {
+    pub(crate) async fn candidates_or_wait(&self, freshness: Freshness, prefer: Option<usize>) -> Result<Candidates, ChainError> {
         let mut candidates = self.candidates(freshness, prefer);
-        if let (true, Some(wait_ms), Some(timing)) =
-            (candidates.order.is_empty(), candidates.retry_after_ms, self.inner.timing)
-        {
+        if let (true, Some(wait_ms), Some(timing)) = (candidates.order.is_empty(), candidates.retry_after_ms, self.inner.timing) {
             let wait = Duration::from_millis(wait_ms);
             if wait <= timing.timeout {
                 tokio::time::sleep(wait).await;
@@ -360,8 +350,7 @@ impl Endpoints {
                 continue;
             }
             let failing = pause != Pause::None;
-            let lacks_block =
-                matches!(freshness, Freshness::At(number) if health.head.is_some_and(|head| head < number));
+            let lacks_block = matches!(freshness, Freshness::At(number) if health.head.is_some_and(|head| head < number));
             let speed = latency_class(health.latency_ms);
             let preferred = prefer == Some(index) && !failing;
             ranked.push(((failing, lacks_block, !preferred, speed, index), index));
@@ -389,11 +378,9 @@ impl Endpoints {
                 expected: self.expected_chain_id().unwrap_or_default(),
                 found: vec![(label, found)],
             },
-            Failure::WrongChain(found) => ChainError::NoEndpoint {
-                chain,
-                endpoints: vec![(label, self.wrong_chain_reason(found))],
-                retry_after_ms: None,
-            },
+            Failure::WrongChain(found) => {
+                ChainError::NoEndpoint { chain, endpoints: vec![(label, self.wrong_chain_reason(found))], retry_after_ms: None }
+            }
             Failure::Rpc(error) => self.rpc_to_error(method, &label, error),
         }
     }

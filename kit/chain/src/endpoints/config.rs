@@ -24,8 +24,7 @@ impl EndpointUrl {
 
     /// Host and port, for messages.
     pub fn label(&self) -> String {
-        url::Url::parse(&self.url)
-            .map_or_else(|_| "unreadable URL".to_owned(), |url| Redactor::new(&url).label().to_owned())
+        url::Url::parse(&self.url).map_or_else(|_| "unreadable URL".to_owned(), |url| Redactor::new(&url).label().to_owned())
     }
 }
 

@@ -150,12 +150,7 @@ impl Endpoints {
 
     /// Endpoints over given connections, with all settings but the URLs. `timers` decides whether deadlines, hedging and waiting take
     /// place. Chain ids are checked if one is configured.
-    pub fn with_rpcs(
-        config: &EndpointsConfig,
-        rpcs: Vec<Arc<dyn Rpc>>,
-        broadcast: Vec<Arc<dyn Rpc>>,
-        timers: bool,
-    ) -> Self {
+    pub fn with_rpcs(config: &EndpointsConfig, rpcs: Vec<Arc<dyn Rpc>>, broadcast: Vec<Arc<dyn Rpc>>, timers: bool) -> Self {
         let timing = timers.then(|| Timing {
             timeout: Duration::from_millis(config.timeout_ms.max(1)),
             hedge_after: config.hedge_after_ms.map(Duration::from_millis),

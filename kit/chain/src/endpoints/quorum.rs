@@ -139,12 +139,7 @@ impl Endpoints {
     ///
     /// # Errors
     /// As [`Endpoints::quorum_call`].
-    pub async fn quorum_balance(
-        &self,
-        wanted: usize,
-        address: Address,
-        block: impl Into<BlockId>,
-    ) -> Result<U256, ChainError> {
+    pub async fn quorum_balance(&self, wanted: usize, address: Address, block: impl Into<BlockId>) -> Result<U256, ChainError> {
         let block = self.pin(block.into()).await?;
         let ask = Ask::one("eth_getBalance", json!([address, block.to_param()]));
         self.agree(wanted, &ask, |answer| answer.parse("eth_getBalance")).await
@@ -170,11 +165,7 @@ impl Endpoints {
     ///
     /// # Errors
     /// As [`Endpoints::quorum_call`].
-    pub async fn quorum_block_ref(
-        &self,
-        wanted: usize,
-        block: impl Into<BlockId>,
-    ) -> Result<Option<BlockRef>, ChainError> {
+    pub async fn quorum_block_ref(&self, wanted: usize, block: impl Into<BlockId>) -> Result<Option<BlockRef>, ChainError> {
         let block = match block.into() {
             BlockId::Tag(tag) => self.pin(BlockId::Tag(tag)).await?,
             other => other,

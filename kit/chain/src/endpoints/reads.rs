@@ -11,8 +11,7 @@ use super::{Endpoint, Endpoints};
 use crate::error::ChainError;
 use crate::rpc::{Answer, RpcCall, RpcError};
 use crate::types::{
-    Block, BlockId, BlockRef, BlockTag, CallRequest, FeeHistory, Header, Log, LogFilter, LogSpan, Receipt, Transaction,
-    quantity,
+    Block, BlockId, BlockRef, BlockTag, CallRequest, FeeHistory, Header, Log, LogFilter, LogSpan, Receipt, Transaction, quantity,
 };
 
 impl BlockId {
@@ -214,12 +213,7 @@ impl Endpoints {
     ///
     /// # Errors
     /// [`ChainError::Reverted`] with the reason, else as [`Endpoints::request`].
-    pub async fn call(
-        &self,
-        to: Address,
-        data: impl Into<Bytes>,
-        block: impl Into<BlockId>,
-    ) -> Result<Bytes, ChainError> {
+    pub async fn call(&self, to: Address, data: impl Into<Bytes>, block: impl Into<BlockId>) -> Result<Bytes, ChainError> {
         self.call_request(&CallRequest::new(to, data), block).await
     }
 
@@ -227,11 +221,7 @@ impl Endpoints {
     ///
     /// # Errors
     /// As [`Endpoints::call`].
-    pub async fn call_request(
-        &self,
-        request: &CallRequest,
-        block: impl Into<BlockId>,
-    ) -> Result<Bytes, ChainError> {
+    pub async fn call_request(&self, request: &CallRequest, block: impl Into<BlockId>) -> Result<Bytes, ChainError> {
         let block = block.into();
         self.read(Ask::one("eth_call", request.to_params(block.to_param())).fresh(block.freshness())).await
     }
@@ -291,12 +281,7 @@ impl Endpoints {
     ///
     /// # Errors
     /// As [`Endpoints::request`].
-    pub async fn storage(
-        &self,
-        address: Address,
-        slot: U256,
-        block: impl Into<BlockId>,
-    ) -> Result<B256, ChainError> {
+    pub async fn storage(&self, address: Address, slot: U256, block: impl Into<BlockId>) -> Result<B256, ChainError> {
         let block = block.into();
         let params = json!([address, slot, block.to_param()]);
         let word: U256 = self.read(Ask::one("eth_getStorageAt", params).fresh(block.freshness())).await?;
@@ -326,9 +311,7 @@ impl Endpoints {
             (None, None) => json!([request.to_param()]),
             _ => request.to_params(json!("latest")),
         };
-        let ask = Ask::one("eth_estimateGas", params)
-            .fresh(Freshness::Latest)
-            .preferring(self.inner.sticky.lock().last);
+        let ask = Ask::one("eth_estimateGas", params).fresh(Freshness::Latest).preferring(self.inner.sticky.lock().last);
         self.read_number(ask).await
     }
 
@@ -362,9 +345,7 @@ impl Endpoints {
     /// # Errors
     /// As [`Endpoints::request`].
     pub async fn transaction(&self, hash: B256) -> Result<Option<Transaction>, ChainError> {
-        let ask = Ask::one("eth_getTransactionByHash", json!([hash]))
-            .fresh(Freshness::Latest)
-            .preferring(self.sticky_for(hash));
+        let ask = Ask::one("eth_getTransactionByHash", json!([hash])).fresh(Freshness::Latest).preferring(self.sticky_for(hash));
         let found = self.ask(&ask, |outcomes| {
             let found: Option<Transaction> = single(outcomes)?.parse("eth_getTransactionByHash")?;
             refuse_other("eth_getTransactionByHash", found, |one| one.hash == hash)

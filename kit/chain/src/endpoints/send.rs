@@ -34,11 +34,7 @@ impl Endpoints {
     pub async fn send_raw_transaction(&self, raw: &[u8]) -> Result<B256, ChainError> {
         let hash = keccak256(raw);
         let call = RpcCall::new(METHOD, json!([format!("0x{}", hex::encode(raw))]));
-        if self.inner.broadcast.is_empty() {
-            self.send_to_one(&call, hash).await
-        } else {
-            self.send_to_all(&call, hash).await
-        }
+        if self.inner.broadcast.is_empty() { self.send_to_one(&call, hash).await } else { self.send_to_all(&call, hash).await }
     }
 
     async fn send_to_one(&self, call: &RpcCall, hash: B256) -> Result<B256, ChainError> {

@@ -77,8 +77,7 @@ impl Batch {
             window::begin(tx, subscriber, first.block.number).await?;
         }
         let lowest_kept = tip.number.saturating_sub(*size);
-        let kept: Vec<BlockRef> =
-            self.added.iter().map(|one| one.block).filter(|block| block.number >= lowest_kept).collect();
+        let kept: Vec<BlockRef> = self.added.iter().map(|one| one.block).filter(|block| block.number >= lowest_kept).collect();
         window::insert(tx, subscriber, &kept).await?;
         window::prune_below(tx, subscriber, lowest_kept).await?;
         Ok(())

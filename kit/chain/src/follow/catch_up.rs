@@ -27,12 +27,7 @@ pub(super) enum Sparse {
 
 impl Follower {
     /// The next chunk from `start`, which must be the block after the position, up to the reorganisation depth below `target`.
-    pub(super) async fn sparse_step(
-        &mut self,
-        start: u64,
-        target: u64,
-        head: BlockRef,
-    ) -> Result<Sparse, ChainError> {
+    pub(super) async fn sparse_step(&mut self, start: u64, target: u64, head: BlockRef) -> Result<Sparse, ChainError> {
         let Some(filter) = self.config.filter.clone() else { return Ok(Sparse::NotNow) };
         let settled = target.saturating_sub(self.config.max_reorg_depth);
         let far = settled.checked_sub(start).is_some_and(|distance| distance >= DISTANCE_MIN);

@@ -1,7 +1,7 @@
 //! Reading the logs of blocks that are known by hash, and not believing silence.
 //!
 //! A node may know a block and not yet have its logs, and then answers with an empty list. The block's bloom filter says whether there
-//! can be wanted logs; where it says yes and the answer is empty near the head, the receipts decide, or a second endpoint, or time.
+//! can be wanted logs; where it says yes and the answer is empty, the receipts decide, or a second endpoint, or time.
 
 use std::collections::{HashMap, HashSet};
 
@@ -9,19 +9,20 @@ use alloy_primitives::B256;
 use serde_json::json;
 
 use super::Follower;
+use crate::backfill::present;
 use crate::endpoints::ask::{Ask, Freshness, Outcomes, single};
 use crate::endpoints::reads::read_logs;
 use crate::error::ChainError;
 use crate::rpc::{RpcCall, RpcError};
-use crate::types::{BlockId, Header, Log, LogFilter};
+use crate::types::{Header, Log, LogFilter, Receipt};
 
 /// Up to so many blocks are read one by one, pinned to their hashes; more are read as a range and checked afterwards.
 const PINNED_MAX: usize = 4;
 /// Pinned reads in one go.
 const PINNED_PER_ASK: usize = 100;
-/// An empty answer is doubted only for blocks less than this below the head; a node is not late for longer.
-const DOUBT_DEPTH: u64 = 3;
-/// With nobody else to ask, a doubted block is held back for so many rounds.
+/// Blocks less than this below the head are waited for: their logs come in a moment.
+const RECENT_DEPTH: u64 = 3;
+/// Where no endpoint offers receipts, a recent doubted block is held back for so many rounds.
 const HOLDS_MAX: u32 = 2;
 
 /// Logs by block hash.
@@ -52,17 +53,21 @@ impl Follower {
             self.range_logs(&filter, headers, prefer).await?
         };
         for (index, header) in headers.iter().enumerate() {
-            let recent = head.saturating_sub(header.block.number) < DOUBT_DEPTH;
+            let recent = head.saturating_sub(header.block.number) < RECENT_DEPTH;
             let silent = logs.get(&header.block.hash).is_none_or(Vec::is_empty);
             let doubted = header.logs_bloom.as_ref().is_some_and(|bloom| filter.may_match(bloom));
-            if !(recent && silent && doubted) {
+            if !(silent && doubted) {
                 continue;
             }
-            match self.confirm_silence(&filter, header, prefer).await? {
+            match self.confirm_silence(&filter, header, recent, prefer).await? {
                 Some(found) => {
                     logs.insert(header.block.hash, found);
                 }
-                None => return Ok((logs, index)),
+                None => {
+                    let (chain, number) = (self.endpoints.name(), header.block.number);
+                    tracing::debug!(chain, number, "the logs of a block are not there yet; waiting");
+                    return Ok((logs, index));
+                }
             }
         }
         self.held = Held::default();
@@ -70,12 +75,7 @@ impl Follower {
     }
 
     /// Reads a range at once, and again by hash what does not fit to the headers or contradicts the bloom filter.
-    async fn range_logs(
-        &self,
-        filter: &LogFilter,
-        headers: &[Header],
-        prefer: Option<usize>,
-    ) -> Result<LogsByBlock, ChainError> {
+    async fn range_logs(&self, filter: &LogFilter, headers: &[Header], prefer: Option<usize>) -> Result<LogsByBlock, ChainError> {
         let (Some(first), Some(last)) = (headers.first(), headers.last()) else {
             return Ok(LogsByBlock::new());
         };
@@ -87,9 +87,7 @@ impl Follower {
             .ranged();
         let found = match self.endpoints.ask(&ask, |outcomes| read_logs(single(outcomes)?, &filter_range)).await {
             Ok(answered) => answered.value,
-            Err(ChainError::Rpc { source, .. })
-                if source.is_range_too_large() || matches!(source, RpcError::Timeout { .. }) =>
-            {
+            Err(ChainError::Rpc { source, .. }) if source.is_range_too_large() || matches!(source, RpcError::Timeout { .. }) => {
                 return self.pinned_logs(filter, &all(), prefer).await;
             }
             Err(error) => return Err(error),
@@ -104,8 +102,7 @@ impl Follower {
             logs.entry(log.block_hash).or_default().push(log);
         }
         let suspicious = |header: &&Header| {
-            !logs.contains_key(&header.block.hash)
-                && header.logs_bloom.as_ref().is_some_and(|bloom| filter.may_match(bloom))
+            !logs.contains_key(&header.block.hash) && header.logs_bloom.as_ref().is_some_and(|bloom| filter.may_match(bloom))
         };
         let doubted: Vec<B256> = headers.iter().filter(suspicious).map(|header| header.block.hash).collect();
         logs.extend(self.pinned_logs(filter, &doubted, prefer).await?);
@@ -113,12 +110,7 @@ impl Follower {
     }
 
     /// Reads the logs of each block by its hash.
-    async fn pinned_logs(
-        &self,
-        filter: &LogFilter,
-        hashes: &[B256],
-        prefer: Option<usize>,
-    ) -> Result<LogsByBlock, ChainError> {
+    async fn pinned_logs(&self, filter: &LogFilter, hashes: &[B256], prefer: Option<usize>) -> Result<LogsByBlock, ChainError> {
         let mut logs = LogsByBlock::new();
         for part in hashes.chunks(PINNED_PER_ASK) {
             let filters: Vec<LogFilter> = part.iter().map(|hash| filter.clone().at_block(*hash)).collect();
@@ -148,31 +140,58 @@ impl Follower {
         &mut self,
         filter: &LogFilter,
         header: &Header,
+        recent: bool,
         prefer: Option<usize>,
     ) -> Result<Option<Vec<Log>>, ChainError> {
-        let hash = header.block.hash;
-        if let Ok(Some(receipts)) = self.endpoints.block_receipts(BlockId::Hash(hash)).await
-            && (!receipts.is_empty() || header.transaction_count == 0)
-        {
-            let logs = receipts.into_iter().flat_map(|receipt| receipt.logs);
-            return Ok(Some(logs.filter(|log| filter.matches(log)).collect()));
+        match self.logs_from_receipts(filter, header, prefer).await {
+            Ok(logs) => return Ok(Some(logs)),
+            Err(ChainError::Rpc { source, .. }) if source.is_state_missing() => {
+                if recent {
+                    return Ok(None);
+                }
+                return Err(self.inconsistent(format!(
+                    "the bloom filter of block {} promises logs, but no endpoint has them",
+                    header.block.number
+                )));
+            }
+            // The method is not offered; other failures are those of the endpoints.
+            Err(ChainError::Rpc { source: RpcError::Response { .. }, .. }) => {}
+            Err(error) => return Err(error),
         }
-        let other = self.endpoints.another_than(prefer);
-        if other.is_some() {
-            let again = self.pinned_logs(filter, &[hash], other).await?;
-            return Ok(Some(again.into_values().flatten().collect()));
+        let hash = header.block.hash;
+        let again = self.pinned_logs(filter, &[hash], self.endpoints.another_than(prefer)).await?;
+        let again: Vec<Log> = again.into_values().flatten().collect();
+        if !again.is_empty() || !recent {
+            return Ok(Some(again));
         }
         if self.held.hash != hash {
             self.held = Held { hash, rounds: 0 };
         }
         self.held.rounds += 1;
-        if self.held.rounds > HOLDS_MAX {
-            // Asked again in each of these rounds, always empty: the bloom filter was a false alarm.
-            return Ok(Some(Vec::new()));
-        }
-        tracing::debug!(
-            chain = self.endpoints.name(), block = header.block.number, "logs of the block are not there yet; waiting"
-        );
-        Ok(None)
+        // Asked again in each of these rounds and always empty: the bloom filter was a false alarm.
+        Ok((self.held.rounds > HOLDS_MAX).then(Vec::new))
+    }
+
+    /// The wanted logs of a block out of its receipts, from an endpoint that has them.
+    async fn logs_from_receipts(
+        &self,
+        filter: &LogFilter,
+        header: &Header,
+        prefer: Option<usize>,
+    ) -> Result<Vec<Log>, ChainError> {
+        let hash = header.block.hash;
+        let ask = Ask::one("eth_getBlockReceipts", json!([hash])).preferring(prefer);
+        let read = |outcomes: &Outcomes| {
+            let receipts: Option<Vec<Receipt>> = single(outcomes)?.parse("eth_getBlockReceipts")?;
+            let receipts = present(receipts)?;
+            if receipts.iter().any(|receipt| receipt.block_hash != hash) {
+                return Err(RpcError::malformed("eth_getBlockReceipts", "receipts of another block"));
+            }
+            // No receipts for a block with transactions: the node has not got them yet.
+            present((!receipts.is_empty() || header.transaction_count == 0).then_some(receipts))
+        };
+        let receipts = self.endpoints.ask(&ask, read).await?.value;
+        let logs = receipts.into_iter().flat_map(|receipt| receipt.logs);
+        Ok(logs.filter(|log| filter.matches(log)).collect())
     }
 }

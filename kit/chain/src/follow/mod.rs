@@ -23,8 +23,8 @@ use serde::Serialize;
 use tokio::sync::watch;
 use windlass_store::{Migration, Migrations, Store, Tx, UnixMillis};
 
-pub use batch::{Batch, FollowedBlock};
 pub(crate) use batch::Origin;
+pub use batch::{Batch, FollowedBlock};
 
 use crate::backfill::BackfillOptions;
 use crate::endpoints::{Endpoints, HeadSignal};

@@ -7,7 +7,7 @@ use super::catch_up::Sparse;
 use super::window::{self, Window};
 use super::{Batch, Delivery, Follower, Origin, Start};
 use crate::backfill::present;
-use crate::endpoints::ask::{Ask, Freshness, Outcomes};
+use crate::endpoints::ask::{Ask, Freshness, Outcomes, single};
 use crate::endpoints::reads::{block_call, read_block, read_header};
 use crate::error::ChainError;
 use crate::rpc::{RpcCall, RpcError};
@@ -94,10 +94,9 @@ impl Follower {
             Delivery::Instant | Delivery::Confirmed(0) => {
                 Some(Target { number: block.number, block: Some(block), header: Some(head), source, head: block })
             }
-            Delivery::Confirmed(depth) => block
-                .number
-                .checked_sub(depth)
-                .map(|number| Target { number, block: None, header: None, source, head: block }),
+            Delivery::Confirmed(depth) => {
+                block.number.checked_sub(depth).map(|number| Target { number, block: None, header: None, source, head: block })
+            }
             Delivery::Finalized => {
                 let settled = self.endpoints.finalized().await?;
                 Some(Target { number: settled.number, block: Some(settled), header: None, source, head: block })
@@ -133,16 +132,34 @@ impl Follower {
             self.idle = Some((target.head, self.window.position()));
             return Ok(None);
         }
-        let there = self.endpoints.block_ref(tip.number).await?;
-        match (there, known) {
-            // Somebody still has our branch: the head came from an endpoint that is late, on a branch that lost.
-            (Some(there), _) if there.hash == tip.hash => Ok(None),
-            (Some(_), _) | (None, Some(_)) => self.reorganise(tip, target).await,
-            (None, None) if tip.number - target.number <= self.config.max_reorg_depth => Ok(None),
-            (None, None) => Err(self.inconsistent(format!(
-                "the endpoints' head {} is far below the last delivered block {}",
-                target.head.number, tip.number
-            ))),
+        if self.is_canonical_somewhere(&tip).await? {
+            // The head came from an endpoint that is late, on a branch that lost.
+            return Ok(None);
+        }
+        if known.is_some() {
+            return self.reorganise(tip, target).await;
+        }
+        // So far below that we do not remember the height. Late by a little is no matter, and another branch will grow.
+        if tip.number - target.number <= self.config.max_reorg_depth {
+            return Ok(None);
+        }
+        Err(self.inconsistent(format!(
+            "the endpoints' head {} is far below the last delivered block {}",
+            target.head.number, tip.number
+        )))
+    }
+
+    /// Whether any endpoint has this block in its canonical chain. All are asked, one after the other.
+    async fn is_canonical_somewhere(&self, block: &BlockRef) -> Result<bool, ChainError> {
+        let ask = Ask::many(vec![block_call(block.number.into(), false)]);
+        let read = |outcomes: &Outcomes| {
+            let shown = read_header(single(outcomes)?, block.number.into())?;
+            present(shown.filter(|shown| shown.block.hash == block.hash))
+        };
+        match self.endpoints.ask(&ask, read).await {
+            Ok(_) => Ok(true),
+            Err(ChainError::Rpc { source, .. }) if source.is_state_missing() => Ok(false),
+            Err(error) => Err(error),
         }
     }
 
@@ -169,9 +186,7 @@ impl Follower {
         let removed: Vec<BlockRef> = self.window.newest_first().take_while(|one| one.number >= start).copied().collect();
         match self.linked_headers(start, ancestor, &target).await? {
             Linked::Headers(headers) => self.deliver(removed, headers, &target).await,
-            Linked::OtherBranch | Linked::Nothing => {
-                Err(self.inconsistent("the chain changed while a reorganisation was read"))
-            }
+            Linked::OtherBranch | Linked::Nothing => Err(self.inconsistent("the chain changed while a reorganisation was read")),
         }
     }
 
@@ -191,9 +206,8 @@ impl Follower {
             let part: Vec<BlockRef> = left.drain(..step.min(left.len())).collect();
             let numbers: Vec<u64> = part.iter().map(|block| block.number).collect();
             let found = self.headers_at(&numbers, target.source).await?;
-            let same = part.iter().zip(found).find(|(ours, found)| {
-                found.as_ref().is_some_and(|found| found.block.hash == ours.hash)
-            });
+            let same =
+                part.iter().zip(found).find(|(ours, found)| found.as_ref().is_some_and(|found| found.block.hash == ours.hash));
             if let Some((ours, _)) = same {
                 return Ok(Some(*ours));
             }
@@ -209,12 +223,7 @@ impl Follower {
     }
 
     /// Headers from `start` towards the target that link to each other and to `parent`.
-    async fn linked_headers(
-        &self,
-        start: u64,
-        parent: Option<BlockRef>,
-        target: &Target,
-    ) -> Result<Linked, ChainError> {
+    async fn linked_headers(&self, start: u64, parent: Option<BlockRef>, target: &Target) -> Result<Linked, ChainError> {
         let end = target.number.min(start.saturating_add(self.config.batch_blocks.max(1) - 1));
         let mut headers: Vec<Header> = match &target.header {
             Some(header) if start == target.number => vec![header.clone()],
@@ -239,11 +248,7 @@ impl Follower {
     }
 
     /// Headers by height; `None` where the endpoint has none.
-    async fn headers_at(
-        &self,
-        numbers: &[u64],
-        prefer: Option<usize>,
-    ) -> Result<Vec<Option<Header>>, ChainError> {
+    async fn headers_at(&self, numbers: &[u64], prefer: Option<usize>) -> Result<Vec<Option<Header>>, ChainError> {
         let calls: Vec<RpcCall> = numbers.iter().map(|number| block_call((*number).into(), false)).collect();
         let highest = numbers.iter().max().copied().unwrap_or_default();
         let ask = Ask::many(calls).fresh(Freshness::At(highest)).preferring(prefer);
@@ -295,10 +300,7 @@ impl Follower {
         let mut all = Vec::with_capacity(headers.len());
         for part in headers.chunks(BLOCKS_PER_ASK) {
             let ids: Vec<BlockId> = part.iter().map(|header| BlockId::Hash(header.block.hash)).collect();
-            let calls = part
-                .iter()
-                .map(|header| RpcCall::new("eth_getBlockByHash", json!([header.block.hash, true])))
-                .collect();
+            let calls = part.iter().map(|header| RpcCall::new("eth_getBlockByHash", json!([header.block.hash, true]))).collect();
             let read = |outcomes: &Outcomes| {
                 let pairs = outcomes.iter().zip(&ids);
                 pairs

@@ -60,9 +60,8 @@ impl Window {
     }
 
     pub(crate) async fn load(store: &Store, subscriber: &str) -> Result<Self, StoreError> {
-        let first = store
-            .query_optional("SELECT first_number FROM chain_follow WHERE subscriber = $1", params![subscriber])
-            .await?;
+        let first =
+            store.query_optional("SELECT first_number FROM chain_follow WHERE subscriber = $1", params![subscriber]).await?;
         let rows = store
             .query(
                 "SELECT number, hash, parent_hash, timestamp_seconds, base_fee_per_gas, gas_limit, gas_used \
@@ -90,8 +89,7 @@ fn read_block(row: &Row) -> Result<BlockRef, StoreError> {
     })
 }
 
-const POSITION: &str =
-    "SELECT number, hash FROM chain_follow_block WHERE subscriber = $1 ORDER BY number DESC LIMIT 1";
+const POSITION: &str = "SELECT number, hash FROM chain_follow_block WHERE subscriber = $1 ORDER BY number DESC LIMIT 1";
 
 fn read_position(row: Option<Row>) -> Result<Position, StoreError> {
     row.map(|row| Ok((row.get("number")?, row.get("hash")?))).transpose()
@@ -119,11 +117,7 @@ pub(crate) async fn begin(tx: &mut Tx<'_>, subscriber: &str, first_number: u64) 
 
 /// Takes back blocks from a height upwards.
 pub(crate) async fn remove_from(tx: &mut Tx<'_>, subscriber: &str, number: u64) -> Result<(), StoreError> {
-    tx.execute(
-        "DELETE FROM chain_follow_block WHERE subscriber = $1 AND number >= $2",
-        params![subscriber, number],
-    )
-    .await?;
+    tx.execute("DELETE FROM chain_follow_block WHERE subscriber = $1 AND number >= $2", params![subscriber, number]).await?;
     Ok(())
 }
 
@@ -159,11 +153,7 @@ pub(crate) async fn insert(tx: &mut Tx<'_>, subscriber: &str, blocks: &[BlockRef
 
 /// Drops what is below a height, but never the position itself.
 pub(crate) async fn prune_below(tx: &mut Tx<'_>, subscriber: &str, number: u64) -> Result<(), StoreError> {
-    tx.execute(
-        "DELETE FROM chain_follow_block WHERE subscriber = $1 AND number < $2",
-        params![subscriber, number],
-    )
-    .await?;
+    tx.execute("DELETE FROM chain_follow_block WHERE subscriber = $1 AND number < $2", params![subscriber, number]).await?;
     Ok(())
 }
 

@@ -165,10 +165,7 @@ pub(super) fn is_internal(code: i64, message: &str) -> bool {
 pub(super) fn revert_data(code: i64, message: &str, data: Option<&Bytes>) -> Option<Bytes> {
     let lower = message.to_ascii_lowercase();
     let says_revert = code == 3
-        || has(
-            &lower,
-            &["execution reverted", "reverted", "vm execution error", "revert", "invalid opcode", "out of gas: "],
-        );
+        || has(&lower, &["execution reverted", "reverted", "vm execution error", "revert", "invalid opcode", "out of gas: "]);
     if !says_revert {
         return None;
     }

@@ -19,8 +19,7 @@ struct Request<'a> {
 
 /// The text of one request.
 pub(super) fn encode(id: u64, method: &str, params: &Value) -> Result<String, RpcError> {
-    serde_json::to_string(&Request { jsonrpc: "2.0", id, method, params })
-        .map_err(|error| RpcError::malformed(method, error))
+    serde_json::to_string(&Request { jsonrpc: "2.0", id, method, params }).map_err(|error| RpcError::malformed(method, error))
 }
 
 /// The text of a batch; ids count up from `first_id`.
@@ -140,8 +139,7 @@ fn retry_hint(data: Option<&Value>) -> Option<u64> {
 
 /// Reads the answer to a single request.
 pub(super) fn decode(method: &str, id: u64, body: &[u8], redactor: &Redactor) -> Result<Answer, RpcError> {
-    let incoming: Incoming<'_> =
-        serde_json::from_slice(body).map_err(|error| RpcError::malformed(method, not_json(&error)))?;
+    let incoming: Incoming<'_> = serde_json::from_slice(body).map_err(|error| RpcError::malformed(method, not_json(&error)))?;
     let outcome = incoming.outcome(method, redactor);
     match (&incoming.id, &outcome) {
         (Some(found), _) if found.number() == Some(id) => outcome,
@@ -160,12 +158,7 @@ pub(super) enum BatchOutcome {
 }
 
 /// Reads the answer to a batch: in any order, each exactly once.
-pub(super) fn decode_batch(
-    first_id: u64,
-    calls: &[RpcCall],
-    body: &[u8],
-    redactor: &Redactor,
-) -> Result<BatchOutcome, RpcError> {
+pub(super) fn decode_batch(first_id: u64, calls: &[RpcCall], body: &[u8], redactor: &Redactor) -> Result<BatchOutcome, RpcError> {
     if body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{') {
         let incoming: Incoming<'_> =
             serde_json::from_slice(body).map_err(|error| RpcError::malformed("batch", not_json(&error)))?;
@@ -192,9 +185,10 @@ pub(super) fn decode_batch(
             return Err(RpcError::malformed(&call.method, "two answers to one request"));
         }
     }
-    let each = outcomes.into_iter().zip(calls).map(|(outcome, call)| {
-        outcome.unwrap_or_else(|| Err(RpcError::malformed(&call.method, "no answer in the batch")))
-    });
+    let each = outcomes
+        .into_iter()
+        .zip(calls)
+        .map(|(outcome, call)| outcome.unwrap_or_else(|| Err(RpcError::malformed(&call.method, "no answer in the batch"))));
     Ok(BatchOutcome::Each(each.collect()))
 }
 

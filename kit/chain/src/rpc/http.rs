@@ -29,12 +29,7 @@ pub struct HttpRpcOptions {
 
 impl Default for HttpRpcOptions {
     fn default() -> Self {
-        Self {
-            timeout: Duration::from_secs(10),
-            max_response_bytes: 64 * 1024 * 1024,
-            max_batch: 100,
-            headers: Vec::new(),
-        }
+        Self { timeout: Duration::from_secs(10), max_response_bytes: 64 * 1024 * 1024, max_batch: 100, headers: Vec::new() }
     }
 }
 
@@ -79,8 +74,7 @@ impl HttpRpc {
         let mut headers = HeaderMap::new();
         for (name, value) in &options.headers {
             let name = HeaderName::try_from(name.as_str()).map_err(|_| RpcError::connect("invalid header name"))?;
-            let mut value =
-                HeaderValue::try_from(value.as_str()).map_err(|_| RpcError::connect("invalid header value"))?;
+            let mut value = HeaderValue::try_from(value.as_str()).map_err(|_| RpcError::connect("invalid header value"))?;
             value.set_sensitive(true);
             headers.insert(name, value);
         }

@@ -15,7 +15,7 @@ use serde_json::value::RawValue;
 
 pub use error::RpcError;
 pub use http::{HttpRpc, HttpRpcOptions};
-pub use ws::{Subscription, WsRpc, WsRpcOptions};
+pub use ws::{LogEvent, QUEUE_MAX, Subscription, WsRpc, WsRpcOptions};
 
 pub(crate) use redact::Redactor;
 

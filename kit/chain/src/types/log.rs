@@ -134,9 +134,11 @@ impl LogFilter {
     pub fn matches_parts(&self, address: Address, topics: &[B256]) -> bool {
         let address_fits = self.addresses.is_empty() || self.addresses.contains(&address);
         address_fits
-            && self.topics.iter().enumerate().all(|(index, wanted)| {
-                wanted.is_empty() || topics.get(index).is_some_and(|topic| wanted.contains(topic))
-            })
+            && self
+                .topics
+                .iter()
+                .enumerate()
+                .all(|(index, wanted)| wanted.is_empty() || topics.get(index).is_some_and(|topic| wanted.contains(topic)))
     }
 
     /// Whether a block with this bloom filter can hold a wanted log. `true` may be a false alarm, `false` never is,
