@@ -4,8 +4,23 @@
 //! program when it is not, after warnings, a grace time and confirmation. See `README.md` for states and invariants.
 
 pub mod actions;
+mod agent;
+pub mod api;
 pub mod checks;
 pub mod cli;
+pub mod config;
+mod error;
+pub mod guard;
+pub mod history;
 pub mod machine;
+pub mod metrics;
+pub mod payments;
 pub mod ports;
 pub mod protocol;
+mod service;
+pub mod tables;
+pub mod targets;
+
+pub use config::PayerConfig;
+pub use error::PayerError;
+pub use service::PayerService;

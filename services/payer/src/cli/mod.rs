@@ -1,4 +1,13 @@
 //! The commands of the payer service.
+
 pub mod deploy;
 pub mod env;
 pub mod monitor;
+pub mod run;
+mod commands;
+pub mod text;
+
+pub use commands::{
+    AgreementArgs, ExportFormat, GuardArgs, KeyArgs, PayerCommand, SendArgs, TopUpArgs, WithdrawArgs,
+};
+pub use run::{Handles, Output, run};

@@ -4,6 +4,7 @@
 //! so live in [`crate::machine`]; how one attempt is carried out and verified lives in [`crate::actions`].
 
 pub mod command;
+pub mod contract;
 pub mod docker;
 pub mod http;
 pub mod kubernetes;
