@@ -26,6 +26,7 @@ pub mod supervisor;
 
 pub use board::{ServiceView, Snapshot};
 pub use error::NodeError;
+pub use migrations::MIGRATIONS;
 pub use node::{Node, NodeBuilder, Outcome, PlainSecrets, SecretResolver, Settings};
 pub use service::{
     ChainHead, EndpointView, EventView, LeaseRequest, OutboxView, Readiness, Service, ServiceContext, ServiceError, ServiceStatus,

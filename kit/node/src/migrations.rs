@@ -3,7 +3,7 @@
 use windlass_store::{Migration, Migrations};
 
 /// Events, alerts that were raised, answers to requests with an idempotency key.
-pub(crate) static MIGRATIONS: Migrations = Migrations {
+pub static MIGRATIONS: Migrations = Migrations {
     component: "node",
     steps: &[Migration { number: 1, name: "events, alerts, idempotency", sql: include_str!("../migrations/0001_node.sql") }],
 };

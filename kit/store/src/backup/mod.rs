@@ -29,7 +29,7 @@ use crate::store::Store;
 use crate::value::Row;
 
 /// What a backup wrote.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct BackupReport {
     /// The file.
     pub path: PathBuf,
@@ -44,7 +44,7 @@ pub struct BackupReport {
 }
 
 /// What a restore read.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct RestoreReport {
     /// Number of tables with rows.
     pub tables: u64,
@@ -53,7 +53,7 @@ pub struct RestoreReport {
 }
 
 /// What an export wrote.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct ExportReport {
     /// The folder.
     pub folder: PathBuf,
