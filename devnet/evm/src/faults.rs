@@ -59,7 +59,7 @@ pub enum Fault {
         /// Error text.
         message: String,
     },
-    /// The answer of a broadcast is its hash, but the transaction goes nowhere.
+    /// The answer of an `eth_sendRawTransaction` is its hash, but the transaction goes nowhere. Other methods are not touched.
     DropBroadcast,
 }
 

@@ -1,6 +1,7 @@
 //! HTTP and WebSocket on one port.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -22,6 +23,9 @@ use crate::{Devnet, DevnetError, websocket};
 
 /// Largest request body, in bytes: room for a batch of a thousand large transactions.
 const BODY_LIMIT: usize = 64 * 1024 * 1024;
+
+/// How long requests may go on after the server was told to stop.
+const SHUTDOWN_LIMIT: Duration = Duration::from_secs(2);
 
 /// Browsers may ask from anywhere: this is a tool for development.
 const ANY_ORIGIN: [(HeaderName, &str); 1] = [(ACCESS_CONTROL_ALLOW_ORIGIN, "*")];
@@ -50,10 +54,14 @@ impl DevnetServer {
         format!("ws://{}", self.address)
     }
 
-    /// Stops listening, closes all connections and waits until they are closed.
+    /// Stops listening, closes all connections and waits until they are closed, for two seconds at most.
     pub async fn shutdown(mut self) {
         self.shutdown.cancel();
-        while self.tasks.join_next().await.is_some() {}
+        let finished = async { while self.tasks.join_next().await.is_some() {} };
+        if tokio::time::timeout(SHUTDOWN_LIMIT, finished).await.is_err() {
+            tracing::debug!(address = %self.address, "requests were cut off by the end of the server");
+            self.tasks.shutdown().await;
+        }
     }
 
     /// A token that stops the server when it is cancelled.

@@ -143,6 +143,45 @@ async fn a_lost_answer_was_carried_out() {
 }
 
 #[tokio::test]
+async fn a_websocket_closes_where_http_has_a_status() {
+    use futures::{SinkExt, StreamExt};
+    let (devnet, server) = served().await;
+    devnet.inject_fault(rule("eth_chainId", 1, Fault::HttpStatus { status: 503, retry_after_seconds: None }));
+    let (mut socket, _) = tokio_tungstenite::connect_async(server.ws_url()).await.unwrap();
+    let call = json!({ "jsonrpc": "2.0", "id": 1, "method": "eth_chainId" }).to_string();
+    socket.send(call.into()).await.unwrap();
+    let end = tokio::time::timeout(Duration::from_secs(5), socket.next()).await.unwrap();
+    assert!(end.is_none_or(|message| message.is_err()), "no answer, no proper goodbye");
+}
+
+#[tokio::test]
+async fn a_slow_request_does_not_hold_up_the_shutdown() {
+    let (devnet, server) = served().await;
+    devnet.inject_fault(rule("eth_chainId", 1, Fault::Delay { milliseconds: 600_000 }));
+    let url = server.http_url();
+    let waiting = tokio::spawn(async move {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let body = json!({ "jsonrpc": "2.0", "id": 1, "method": "eth_chainId" }).to_string();
+        reqwest::Client::new().post(url).body(body).send().await
+    });
+    while !devnet.request("windlass_faults", json!([])).await.unwrap().as_array().unwrap().is_empty() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    tokio::time::timeout(Duration::from_secs(10), server.shutdown()).await.unwrap();
+    waiting.abort();
+}
+
+#[tokio::test]
+async fn hardhat_clients_reset_without_a_fork() {
+    let devnet = Devnet::new(DevnetConfig::default());
+    devnet.mine(3, 0);
+    devnet.request("hardhat_reset", json!([{ "forking": { "blockNumber": null } }])).await.unwrap();
+    assert_eq!(devnet.height(), 0);
+    let fork = json!([{ "forking": { "jsonRpcUrl": "http://127.0.0.1:1" } }]);
+    assert_eq!(devnet.request("hardhat_reset", fork).await.unwrap_err().code, -32602);
+}
+
+#[tokio::test]
 async fn a_dropped_broadcast_looks_accepted() {
     let devnet = Devnet::new(DevnetConfig::default());
     devnet.inject_fault(rule("eth_sendRawTransaction", 1, Fault::DropBroadcast));

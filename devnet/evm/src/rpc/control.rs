@@ -115,8 +115,9 @@ fn rollback(chain: &mut Chain, params: &mut Params) -> Outcome {
 }
 
 fn reset(chain: &mut Chain, params: &mut Params) -> Outcome {
-    let options: Option<Value> = params.value(0);
-    if options.is_some_and(|options| options.get("forking").is_some_and(|forking| !forking.is_null())) {
+    let options = params.value(0).unwrap_or_default();
+    let url = options.pointer("/forking/jsonRpcUrl").or_else(|| options.get("jsonRpcUrl"));
+    if url.is_some_and(|url| !url.is_null()) {
         return Err(JsonRpcError::invalid_params("forking another chain is not supported"));
     }
     chain.reset();

@@ -211,7 +211,7 @@ async fn a_reset_starts_over() {
     let contract = node.deploy(EMITTER).await;
     node.transact(json!({ "from": ALICE, "to": contract, "data": emit(1, 1), "gas": "0x20000" })).await;
     node.send_raw(&sign(&alice(), transfer(9))).await;
-    node.ok("anvil_reset", json!([])).await;
+    assert_eq!(node.ok("anvil_reset", json!([])).await, Value::Null);
     assert_eq!(node.height().await, 0);
     assert_eq!(node.ok("eth_getCode", json!([contract, "latest"])).await, "0x");
     assert_eq!(node.number("eth_getBalance", json!([ALICE, "latest"])).await, 10_000 * ETHER);
