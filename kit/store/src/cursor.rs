@@ -40,10 +40,7 @@ pub async fn set(tx: &mut Tx<'_>, name: &str, value: impl Into<Value>) -> Result
         number @ (Value::Integer(_) | Value::TooLarge(_)) => (number, Value::Null),
         bytes @ Value::Blob(_) => (Value::Null, bytes),
         Value::Text(_) | Value::Null => {
-            return Err(StoreError::ValueRange {
-                parameter: 2,
-                reason: "a cursor holds a number or bytes".to_owned(),
-            });
+            return Err(StoreError::ValueRange { parameter: 2, reason: "a cursor holds a number or bytes".to_owned() });
         }
     };
     tx.execute(

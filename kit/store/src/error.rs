@@ -345,9 +345,9 @@ impl StoreError {
             | Self::StatementTimeLimit { .. }
             | Self::JobTimeLimit { .. }
             | Self::CommitUnknown { .. } => true,
-            Self::FailedStatementIgnored { source, .. }
-            | Self::MigrationFailed { source, .. }
-            | Self::Commit { source, .. } => source.is_transient(),
+            Self::FailedStatementIgnored { source, .. } | Self::MigrationFailed { source, .. } | Self::Commit { source, .. } => {
+                source.is_transient()
+            }
             _ => false,
         }
     }
@@ -365,9 +365,7 @@ impl StoreError {
     /// What an operator can do about it.
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
-            Self::Url { .. } => {
-                "use sqlite:<path of a file>, or postgres://<user>:<password>@<host>:<port>/<database>"
-            }
+            Self::Url { .. } => "use sqlite:<path of a file>, or postgres://<user>:<password>@<host>:<port>/<database>",
             Self::NotADatabase { .. } | Self::Foreign { .. } => {
                 "check store.url: it points at something that Windlass did not create; name a new file or database"
             }
@@ -378,9 +376,7 @@ impl StoreError {
                 "the user that runs Windlass must be able to write the file and its folder; a PostgreSQL server must be the primary"
             }
             Self::Full { .. } => "free space on the device, then start again; nothing that was confirmed is lost",
-            Self::Busy { .. } => {
-                "another program has the database open for writing; end it, or wait until it has finished"
-            }
+            Self::Busy { .. } => "another program has the database open for writing; end it, or wait until it has finished",
             Self::Unavailable { .. } | Self::CommitUnknown { .. } => {
                 "check that the database server is running and reachable from this machine, or that the disk of the file works"
             }
@@ -400,9 +396,9 @@ impl StoreError {
                 io::ErrorKind::StorageFull => "free space on the device",
                 _ => return None,
             },
-            Self::FailedStatementIgnored { source, .. }
-            | Self::MigrationFailed { source, .. }
-            | Self::Commit { source, .. } => return source.hint(),
+            Self::FailedStatementIgnored { source, .. } | Self::MigrationFailed { source, .. } | Self::Commit { source, .. } => {
+                return source.hint();
+            }
             _ => return None,
         };
         Some(hint.to_owned())

@@ -170,9 +170,8 @@ async fn read_row(tx: &mut Tx<'_>, name: &str, lock: &str, local_now: UnixMillis
             tx.query_optional(sql, params![name, local_now]).await
         }
         Backend::Postgres => {
-            let sql = format!(
-                "SELECT holder, number, expires_at_ms, {SERVER_NOW} AS now_ms FROM windlass_lease WHERE name = $1{lock}"
-            );
+            let sql =
+                format!("SELECT holder, number, expires_at_ms, {SERVER_NOW} AS now_ms FROM windlass_lease WHERE name = $1{lock}");
             tx.query_optional(&sql, params![name]).await
         }
     }
@@ -281,11 +280,7 @@ pub async fn status(store: &Store, name: &str) -> Result<Option<LeaseStatus>, St
     let sql = "SELECT holder, number, expires_at_ms FROM windlass_lease WHERE name = $1";
     let row = store.query_optional(sql, vec![Value::from(name)]).await?;
     row.map(|row| {
-        Ok(LeaseStatus {
-            holder: row.get("holder")?,
-            number: row.get("number")?,
-            expires_at: row.get("expires_at_ms")?,
-        })
+        Ok(LeaseStatus { holder: row.get("holder")?, number: row.get("number")?, expires_at: row.get("expires_at_ms")? })
     })
     .transpose()
 }

@@ -61,11 +61,7 @@ impl Migration {
 /// The tables of this crate.
 pub(crate) const OWN: Migrations = Migrations {
     component: "store",
-    steps: &[Migration {
-        number: 1,
-        name: "leases and cursors",
-        sql: include_str!("../migrations/0001-leases-and-cursors.sql"),
-    }],
+    steps: &[Migration { number: 1, name: "leases and cursors", sql: include_str!("../migrations/0001-leases-and-cursors.sql") }],
 };
 
 /// The record of migrations, and the tables they made in the order of their creation. Exists before any migration, and its
@@ -81,12 +77,7 @@ const BOOTSTRAP: [&str; 2] = [
 const LOCK: &str = "SELECT pg_advisory_xact_lock(1464353868, hashtext(current_schema())) IS NULL AS locked";
 
 /// Brings the tables of a component up to date, or up to step `last` when given.
-pub(crate) async fn apply(
-    tx: &mut Tx<'_>,
-    set: &Migrations,
-    last: Option<u32>,
-    now: UnixMillis,
-) -> Result<(), StoreError> {
+pub(crate) async fn apply(tx: &mut Tx<'_>, set: &Migrations, last: Option<u32>, now: UnixMillis) -> Result<(), StoreError> {
     set.check_numbering()?;
     if tx.backend() == Backend::Postgres {
         tx.query(LOCK, params![]).await?;
@@ -108,10 +99,7 @@ pub(crate) async fn apply(
 /// Compares the record with the program and returns the number of the last applied step.
 async fn check_applied(tx: &mut Tx<'_>, set: &Migrations) -> Result<u32, StoreError> {
     let rows = tx
-        .query(
-            "SELECT number, checksum FROM windlass_migration WHERE component = $1 ORDER BY number",
-            params![set.component],
-        )
+        .query("SELECT number, checksum FROM windlass_migration WHERE component = $1 ORDER BY number", params![set.component])
         .await?;
     let mut applied = 0;
     for row in rows {

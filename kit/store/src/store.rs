@@ -65,11 +65,7 @@ impl Store {
         let shared = Arc::new(Shared::new(target, options));
         let (sender, receiver) = mpsc::channel(queue);
         let writer = tokio::spawn(Writer::new(Arc::clone(&shared), conn, scratch).run(receiver));
-        let inner = Inner {
-            shared,
-            jobs: Mutex::new(Some(sender)),
-            writer: tokio::sync::Mutex::new(Some(writer)),
-        };
+        let inner = Inner { shared, jobs: Mutex::new(Some(sender)), writer: tokio::sync::Mutex::new(Some(writer)) };
         let store = Self { inner: Arc::new(inner) };
         store.migrate(&migrate::OWN).await?;
         Ok(store)
@@ -105,10 +101,8 @@ impl Store {
     /// [`StoreError::MigrationFailed`]; nothing is changed then. Otherwise as [`Store::write`].
     pub async fn migrate(&self, set: &Migrations) -> Result<(), StoreError> {
         let (set, now) = (*set, self.clock().now());
-        self.enqueue("store.migrate", false, move |tx| {
-            Box::pin(async move { migrate::apply(tx, &set, None, now).await })
-        })
-        .await?;
+        self.enqueue("store.migrate", false, move |tx| Box::pin(async move { migrate::apply(tx, &set, None, now).await }))
+            .await?;
         self.forget_read_connections();
         Ok(())
     }

@@ -36,12 +36,7 @@ impl fmt::Debug for Tx<'_> {
 }
 
 impl<'c> Tx<'c> {
-    pub(crate) fn new(
-        conn: &'c mut Conn,
-        target: &'c Target,
-        fences: &'c mut Fences,
-        prefix: &'static str,
-    ) -> Self {
+    pub(crate) fn new(conn: &'c mut Conn, target: &'c Target, fences: &'c mut Fences, prefix: &'static str) -> Self {
         Self { conn, target, fences, prefix, started: false, failure: None, effects: Vec::new() }
     }
 

@@ -175,8 +175,9 @@ impl Done {
 enum Ran {
     /// With what is to be done after the commit.
     Kept(Vec<Effect>),
-    /// To be undone. The error replaces the job's own, which stands if there is none.
-    Failed(Option<StoreError>),
+    /// To be undone. `instead` replaces the job's own error, which stands if there is none; `cause` is the statement that
+    /// failed, if one did.
+    Failed { instead: Option<StoreError>, cause: Option<StoreError> },
     /// The connection is of no use any more, so the whole group is gone.
     Lost(StoreError),
 }
@@ -284,26 +285,23 @@ impl Writer {
                 (false, false) => FIRST_SAVEPOINT,
                 (false, true) => NEXT_SAVEPOINT,
             };
-            let (ran, started) = self.run_job(job.as_mut(), &mut conn, &mut fences, prefix).await;
+            let (mut ran, started) = self.run_job(job.as_mut(), &mut conn, &mut fences, prefix).await;
             savepoint_open |= started;
-            let ran = match ran {
-                Ran::Failed(instead) if started && !alone => {
-                    // Locks taken since the savepoint are given back with it, so fences have to be checked again.
-                    fences.clear();
-                    match self.control(&mut conn, UNDO_SAVEPOINT, Some(UNDO_TIME_LIMIT)).await {
-                        Ok(()) => Ran::Failed(instead),
-                        Err(error) => {
-                            let lost = self.shared.target.error(Role::Writer, UNDO_SAVEPOINT, error);
-                            done.push(Done::failed(job, instead));
-                            return self.lose(conn, done, lost).await;
-                        }
-                    }
+            if started
+                && !alone
+                && let Ran::Failed { cause, .. } = &mut ran
+            {
+                // Locks taken since the savepoint are given back with it, so fences have to be checked again.
+                fences.clear();
+                if let Err(error) = self.control(&mut conn, UNDO_SAVEPOINT, Some(UNDO_TIME_LIMIT)).await {
+                    // The engine has rolled back everything by itself (a full disk), or the connection is gone.
+                    let undo = self.shared.target.error(Role::Writer, UNDO_SAVEPOINT, error);
+                    ran = Ran::Lost(cause.take().unwrap_or(undo));
                 }
-                other => other,
-            };
+            }
             match ran {
                 Ran::Kept(effects) => done.push(Done::kept(job, effects)),
-                Ran::Failed(instead) => done.push(Done::failed(job, instead)),
+                Ran::Failed { instead, .. } => done.push(Done::failed(job, instead)),
                 Ran::Lost(error) => {
                     done.push(Done::failed(job, None));
                     return self.lose(conn, done, error).await;
@@ -313,13 +311,7 @@ impl Writer {
         self.finish(conn, done).await
     }
 
-    async fn run_job(
-        &self,
-        job: &mut dyn Job,
-        conn: &mut Conn,
-        fences: &mut Fences,
-        prefix: &'static str,
-    ) -> (Ran, bool) {
+    async fn run_job(&self, job: &mut dyn Job, conn: &mut Conn, fences: &mut Fences, prefix: &'static str) -> (Ran, bool) {
         let name = job.name();
         let limit = self.shared.options.job_time_limit.filter(|_| job.is_limited());
         let mut tx = Tx::new(conn, &self.shared.target, fences, prefix);
@@ -333,17 +325,19 @@ impl Writer {
         let effects = tx.take_effects();
         let ran = match (outcome, failure) {
             (_, Some(failure)) if engine::is_lost(&failure) => Ran::Lost(failure),
-            (Err(limit), _) => Ran::Failed(Some(StoreError::JobTimeLimit { job: name, limit })),
-            (Ok(Err(panic)), _) => {
+            (Err(limit), cause) => Ran::Failed { instead: Some(StoreError::JobTimeLimit { job: name, limit }), cause },
+            (Ok(Err(panic)), cause) => {
                 let message = panic_message(panic.as_ref());
                 tracing::error!(job = name, message, "a write job panicked; it was rolled back");
-                Ran::Failed(Some(StoreError::JobPanicked { job: name, message }))
+                Ran::Failed { instead: Some(StoreError::JobPanicked { job: name, message }), cause }
             }
             (Ok(Ok(true)), Some(failure)) => {
-                Ran::Failed(Some(StoreError::FailedStatementIgnored { job: name, source: Box::new(failure) }))
+                let source = Box::new(failure.clone());
+                let instead = StoreError::FailedStatementIgnored { job: name, source };
+                Ran::Failed { instead: Some(instead), cause: Some(failure) }
             }
             (Ok(Ok(true)), None) => Ran::Kept(effects),
-            (Ok(Ok(false)), _) => Ran::Failed(None),
+            (Ok(Ok(false)), cause) => Ran::Failed { instead: None, cause },
         };
         (ran, started)
     }

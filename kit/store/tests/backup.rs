@@ -255,9 +255,7 @@ async fn others_tables_in_the_same_schema_stay_out_of_a_dump() {
     assert_eq!(store.backend(), Backend::Postgres);
     filled(&store).await;
     store
-        .write("foreign", |tx| {
-            Box::pin(async move { tx.execute("CREATE TABLE somebody_elses (price FLOAT)", params![]).await })
-        })
+        .write("foreign", |tx| Box::pin(async move { tx.execute("CREATE TABLE somebody_elses (price FLOAT)", params![]).await }))
         .await
         .unwrap();
     let folder = tempfile::tempdir().unwrap();

@@ -200,6 +200,34 @@ async fn a_lock_of_another_process_is_waited_for_and_then_reported() {
     assert_eq!(numbers(&store).await.unwrap(), [1, 2]);
 }
 
+#[tokio::test]
+async fn a_full_database_is_reported_and_confirmed_data_stays() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&url_of(&folder.path().join("store.db"))).await.unwrap();
+    store.migrate(&TABLES).await.unwrap();
+    // SQLite treats this limit as it treats a full disk.
+    let limited =
+        store.write("limit", |tx| Box::pin(async move { tx.query("PRAGMA max_page_count = 40", params![]).await })).await;
+    limited.unwrap();
+    let outcomes = futures::future::join_all((0..50).map(|n| {
+        store.write("large", move |tx| {
+            Box::pin(async move {
+                let sql = "INSERT INTO test_number (n, filler) VALUES ($1, $2)";
+                tx.execute(sql, params![n, "x".repeat(20_000)]).await
+            })
+        })
+    }))
+    .await;
+    let confirmed: Vec<i64> = (0..50).zip(&outcomes).filter(|(_, outcome)| outcome.is_ok()).map(|(n, _)| n).collect();
+    for error in outcomes.iter().filter_map(|outcome| outcome.as_ref().err()) {
+        assert!(matches!(error, StoreError::Full { .. }), "{error:?}");
+        assert!(error.hint().unwrap().contains("space"));
+    }
+    assert!(confirmed.len() < 50);
+    assert_eq!(numbers(&store).await.unwrap(), confirmed);
+    store.check_integrity().await.unwrap();
+}
+
 #[cfg(unix)]
 #[tokio::test]
 async fn a_file_that_cannot_be_written_is_reported() {
@@ -235,8 +263,7 @@ impl Proxy {
         let (before, after) = target.split_once('@').unwrap();
         let path = after.split_once('/').unwrap().1;
         let url = format!("{before}@127.0.0.1:{port}/{path}");
-        let mut proxy =
-            Self { url, tasks: JoinSet::new(), server, port, cut_at_commit: Arc::new(AtomicBool::new(false)) };
+        let mut proxy = Self { url, tasks: JoinSet::new(), server, port, cut_at_commit: Arc::new(AtomicBool::new(false)) };
         proxy.serve(listener);
         proxy
     }
@@ -379,20 +406,18 @@ async fn a_session_ended_by_the_server_is_replaced() {
     store.migrate(&TABLES).await.unwrap();
     let other = store.open_again(quick()).await.unwrap();
     for n in 0..3 {
-        let end = "SELECT count(pg_terminate_backend(pid)) AS c FROM pg_stat_activity \
-                   WHERE datname = current_database() AND pid <> pg_backend_pid() AND query LIKE '%session-of-this-test%'";
-        // Marks the writer's session by its last statement, then ends it.
-        let marked = store
-            .write("mark", |tx| {
+        let session = store
+            .write("session", |tx| {
                 Box::pin(async move {
-                    let sql = "SELECT pg_backend_pid() AS pid";
-                    tx.query_optional(sql, params![]).await?.unwrap().get::<i64>("pid")
+                    let row = tx.query_optional("SELECT pg_backend_pid() AS pid", params![]).await?;
+                    row.unwrap().get::<i64>("pid")
                 })
             })
             .await
             .unwrap();
-        let end = end.replace("query LIKE '%session-of-this-test%'", &format!("pid = {marked}"));
-        other.query(&end, params![]).await.unwrap();
+        let end = "SELECT pg_terminate_backend(CAST($1 AS INTEGER)) AS ended";
+        let row = other.query_optional(end, params![session]).await.unwrap().unwrap();
+        assert!(row.get::<bool>("ended").unwrap());
         insert(&store, n).await.unwrap();
     }
     assert_eq!(numbers(&store).await.unwrap(), [0, 1, 2]);

@@ -84,10 +84,7 @@ async fn an_expired_lease_is_taken_over_and_the_old_holder_is_fenced() {
         let new = lease::acquire(&pair.second, "payer", "b", TTL).await.unwrap().unwrap();
         assert!(new.fence().number > old.fence().number);
         let error = log(&pair.first, old.fence(), 3).await.unwrap_err();
-        assert!(
-            matches!(&error, StoreError::Fenced { lease, held: 1, current: 2 } if lease == "payer"),
-            "{error:?}"
-        );
+        assert!(matches!(&error, StoreError::Fenced { lease, held: 1, current: 2 } if lease == "payer"), "{error:?}");
         assert!(!lease::renew(&pair.first, &mut old).await.unwrap());
         assert!(lease::acquire(&pair.first, "payer", "a", TTL).await.unwrap().is_none());
         log(&pair.second, new.fence(), 4).await.unwrap();

@@ -24,9 +24,7 @@ const TWO: Migrations = Migrations { component: "bank", steps: &[FIRST, SECOND] 
 async fn open_account(store: &Store, id: i64) -> Result<u64, StoreError> {
     store
         .write("account", move |tx| {
-            Box::pin(async move {
-                tx.execute("INSERT INTO bank_account (id, owner) VALUES ($1, 'x')", params![id]).await
-            })
+            Box::pin(async move { tx.execute("INSERT INTO bank_account (id, owner) VALUES ($1, 'x')", params![id]).await })
         })
         .await
 }
@@ -148,10 +146,7 @@ async fn foreign_keys_hold_on_both_engines() {
             })
             .await;
         let error = orphan.unwrap_err();
-        assert!(
-            matches!(&error, StoreError::Constraint { kind: windlass_store::ConstraintKind::ForeignKey, .. }),
-            "{error:?}"
-        );
+        assert!(matches!(&error, StoreError::Constraint { kind: windlass_store::ConstraintKind::ForeignKey, .. }), "{error:?}");
     }
 }
 

@@ -6,9 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use windlass_store::testing::{self, TestStore};
-use windlass_store::{
-    CommitHook, HookAction, Migration, Migrations, Store, StoreError, StoreOptions, UnixMillis, Value, params,
-};
+use windlass_store::{CommitHook, HookAction, Migration, Migrations, Store, StoreError, StoreOptions, UnixMillis, Value, params};
 
 const TABLES: Migrations = Migrations {
     component: "test",
@@ -77,9 +75,7 @@ async fn a_write_is_seen_by_reads_after_its_answer() {
         assert_eq!(insert(&store, 7).await.unwrap(), 1);
         assert_eq!(numbers(&store).await, [7]);
         let changed = store
-            .write("update", |tx| {
-                Box::pin(async move { tx.execute("UPDATE test_number SET note = $1", params!["seven"]).await })
-            })
+            .write("update", |tx| Box::pin(async move { tx.execute("UPDATE test_number SET note = $1", params!["seven"]).await }))
             .await;
         assert_eq!(changed.unwrap(), 1, "{:?}", store.backend());
     }
@@ -107,26 +103,24 @@ async fn in_one_group<T>(jobs: impl IntoIterator<Item = impl Future<Output = T>>
 #[tokio::test]
 async fn a_failing_job_is_rolled_back_alone() {
     for store in stores().await {
-        let outcomes = in_one_group(
-            (0..9).map(|n| {
-                let store = &store;
-                async move {
-                    store
-                        .write("maybe", move |tx| {
-                            Box::pin(async move {
-                                tx.execute("INSERT INTO test_number (n) VALUES ($1)", params![n]).await?;
-                                match n % 3 {
-                                    // An error of the job's own, a failed statement, and success.
-                                    0 => Err(StoreError::Closed),
-                                    1 => tx.execute("INSERT INTO test_number (n) VALUES ($1)", params![n]).await,
-                                    _ => Ok(1),
-                                }
-                            })
+        let outcomes = in_one_group((0..9).map(|n| {
+            let store = &store;
+            async move {
+                store
+                    .write("maybe", move |tx| {
+                        Box::pin(async move {
+                            tx.execute("INSERT INTO test_number (n) VALUES ($1)", params![n]).await?;
+                            match n % 3 {
+                                // An error of the job's own, a failed statement, and success.
+                                0 => Err(StoreError::Closed),
+                                1 => tx.execute("INSERT INTO test_number (n) VALUES ($1)", params![n]).await,
+                                _ => Ok(1),
+                            }
                         })
-                        .await
-                }
-            }),
-        )
+                    })
+                    .await
+            }
+        }))
         .await;
         for (n, outcome) in outcomes.iter().enumerate() {
             match n % 3 {
@@ -142,16 +136,14 @@ async fn a_failing_job_is_rolled_back_alone() {
 #[tokio::test]
 async fn a_group_in_which_all_jobs_fail_leaves_nothing() {
     for store in stores().await {
-        let outcomes = in_one_group(
-            (0..3).map(|n| {
-                store.write("fail", move |tx| {
-                    Box::pin(async move {
-                        tx.execute("INSERT INTO test_number (n) VALUES ($1)", params![n]).await?;
-                        Err::<(), _>(StoreError::Closed)
-                    })
+        let outcomes = in_one_group((0..3).map(|n| {
+            store.write("fail", move |tx| {
+                Box::pin(async move {
+                    tx.execute("INSERT INTO test_number (n) VALUES ($1)", params![n]).await?;
+                    Err::<(), _>(StoreError::Closed)
                 })
-            }),
-        )
+            })
+        }))
         .await;
         assert!(outcomes.iter().all(Result::is_err));
         assert!(numbers(&store).await.is_empty());
@@ -222,8 +214,7 @@ async fn a_job_that_hangs_is_ended_and_the_writer_goes_on() {
 async fn a_job_cannot_touch_its_transaction() {
     for store in stores().await {
         for sql in ["COMMIT", "rollback", "SAVEPOINT x", "BEGIN"] {
-            let outcome =
-                store.write("control", move |tx| Box::pin(async move { tx.execute(sql, params![]).await })).await;
+            let outcome = store.write("control", move |tx| Box::pin(async move { tx.execute(sql, params![]).await })).await;
             let error = outcome.unwrap_err();
             assert!(matches!(error, StoreError::TransactionControl { .. }), "{sql}: {error:?}");
         }
@@ -234,9 +225,7 @@ async fn a_job_cannot_touch_its_transaction() {
 async fn a_write_inside_a_job_is_refused_instead_of_waiting_for_itself() {
     for store in stores().await {
         let inner = store.store.clone();
-        let outcome = store
-            .write("outer", move |_tx| Box::pin(async move { insert(&inner, 1).await }))
-            .await;
+        let outcome = store.write("outer", move |_tx| Box::pin(async move { insert(&inner, 1).await })).await;
         let error = outcome.unwrap_err();
         assert!(matches!(error, StoreError::NestedWrite { job: "insert" }), "{error:?}");
     }
@@ -318,8 +307,7 @@ async fn the_names_of_failed_jobs_are_not_in_the_commit() {
     let hook = Arc::new(Recorder::default());
     for store in stores_with(with_hook(&hook)).await {
         hook.groups.lock().unwrap().clear();
-        let failed: Result<(), StoreError> =
-            store.write("fails", |_tx| Box::pin(async { Err(StoreError::Closed) })).await;
+        let failed: Result<(), StoreError> = store.write("fails", |_tx| Box::pin(async { Err(StoreError::Closed) })).await;
         assert!(failed.is_err());
         assert!(hook.groups.lock().unwrap().is_empty(), "nothing to commit, so no commit");
         insert(&store, 1).await.unwrap();
@@ -330,21 +318,19 @@ async fn the_names_of_failed_jobs_are_not_in_the_commit() {
 #[tokio::test]
 async fn jobs_see_what_earlier_jobs_of_their_group_wrote() {
     for store in stores().await {
-        let counts = in_one_group(
-            (0..5).map(|n| {
-                store.write("count", move |tx| {
-                    Box::pin(async move {
-                        let sql = "INSERT INTO test_number (n) VALUES ($1) RETURNING n";
-                        assert_eq!(tx.query(sql, params![n]).await?[0].get::<i64>("n")?, n);
-                        let row = tx.query_optional("SELECT count(*) AS c, sum(n) AS s FROM test_number", params![]).await?;
-                        let row = row.unwrap();
-                        // `sum` has another type on each engine; both are read as an integer.
-                        row.get::<i64>("s")?;
-                        row.get::<u64>("c")
-                    })
+        let counts = in_one_group((0..5).map(|n| {
+            store.write("count", move |tx| {
+                Box::pin(async move {
+                    let sql = "INSERT INTO test_number (n) VALUES ($1) RETURNING n";
+                    assert_eq!(tx.query(sql, params![n]).await?[0].get::<i64>("n")?, n);
+                    let row = tx.query_optional("SELECT count(*) AS c, sum(n) AS s FROM test_number", params![]).await?;
+                    let row = row.unwrap();
+                    // `sum` has another type on each engine; both are read as an integer.
+                    row.get::<i64>("s")?;
+                    row.get::<u64>("c")
                 })
-            }),
-        )
+            })
+        }))
         .await;
         let counts: Vec<u64> = counts.into_iter().map(Result::unwrap).collect();
         assert_eq!(counts, [1, 2, 3, 4, 5], "{:?}", store.backend());

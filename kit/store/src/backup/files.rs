@@ -30,18 +30,26 @@ pub(super) fn refuse_existing(target: &Path) -> Result<(), StoreError> {
 
 /// Creates a file that only its owner can read.
 pub(super) fn create_private(path: &Path) -> Result<File, StoreError> {
+    // A link that somebody has put there is not followed; a rest of a process that was killed is replaced.
+    let _ = std::fs::remove_file(path);
     let mut options = std::fs::OpenOptions::new();
-    options.write(true).create(true).truncate(true);
+    options.write(true).create_new(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     options.open(path).map_err(|error| StoreError::file("create", path, error))
 }
 
+/// Creates a folder that only its owner can read.
+pub(super) fn create_private_folder(path: &Path) -> Result<(), StoreError> {
+    let mut builder = std::fs::DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(path).map_err(|error| StoreError::file("create the folder", path, error))
+}
+
 /// Flushes a finished file and gives it its name, unless something has that name by now.
 pub(super) fn publish(partial: &Path, target: &Path) -> Result<(), StoreError> {
-    File::open(partial)
-        .and_then(|file| file.sync_all())
-        .map_err(|error| StoreError::file("flush", partial, error))?;
+    File::open(partial).and_then(|file| file.sync_all()).map_err(|error| StoreError::file("flush", partial, error))?;
     match std::fs::hard_link(partial, target) {
         Ok(()) => {
             std::fs::remove_file(partial).map_err(|error| StoreError::file("remove", partial, error))?;
@@ -72,9 +80,7 @@ fn flush_folder_of(target: &Path) -> Result<(), StoreError> {
         _ => Path::new("."),
     };
     #[cfg(unix)]
-    File::open(folder)
-        .and_then(|file| file.sync_all())
-        .map_err(|error| StoreError::file("flush the folder", folder, error))?;
+    File::open(folder).and_then(|file| file.sync_all()).map_err(|error| StoreError::file("flush the folder", folder, error))?;
     #[cfg(not(unix))]
     let _ = folder;
     Ok(())

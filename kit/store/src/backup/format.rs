@@ -123,8 +123,8 @@ impl DumpWriter {
     }
 
     fn line(&mut self, content: &impl Serialize) -> Result<(), StoreError> {
-        let mut bytes = serde_json::to_vec(content)
-            .map_err(|error| StoreError::file("write", &self.path, std::io::Error::other(error)))?;
+        let mut bytes =
+            serde_json::to_vec(content).map_err(|error| StoreError::file("write", &self.path, std::io::Error::other(error)))?;
         bytes.push(b'\n');
         self.hash.update(&bytes);
         self.output.write_all(&bytes).map_err(|error| StoreError::file("write", &self.path, error))
@@ -142,12 +142,7 @@ pub(super) struct DumpReader {
 impl DumpReader {
     pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
         let file = File::open(path).map_err(|error| StoreError::file("read", path, error))?;
-        Ok(Self {
-            input: BufReader::with_capacity(1 << 18, file),
-            path: path.to_owned(),
-            hash: Sha256::new(),
-            number: 0,
-        })
+        Ok(Self { input: BufReader::with_capacity(1 << 18, file), path: path.to_owned(), hash: Sha256::new(), number: 0 })
     }
 
     pub(super) fn bad(&self, reason: impl Into<String>) -> StoreError {
@@ -246,14 +241,10 @@ fn to_cell(value: &Value) -> Json {
 fn from_cell(cell: &Json) -> Result<Value, String> {
     match cell {
         Json::Null => Ok(Value::Null),
-        Json::Number(number) => {
-            number.as_i64().map(Value::Integer).ok_or_else(|| format!("{number} is not a 64-bit integer"))
-        }
+        Json::Number(number) => number.as_i64().map(Value::Integer).ok_or_else(|| format!("{number} is not a 64-bit integer")),
         Json::String(text) => Ok(Value::Text(text.clone())),
         Json::Object(fields) => match (fields.get("hex"), fields.len()) {
-            (Some(Json::String(digits)), 1) => {
-                hex::decode(digits).map(Value::Blob).map_err(|error| format!("bytes: {error}"))
-            }
+            (Some(Json::String(digits)), 1) => hex::decode(digits).map(Value::Blob).map_err(|error| format!("bytes: {error}")),
             _ => Err("an object that is not {\"hex\": ...}".to_owned()),
         },
         Json::Bool(_) | Json::Array(_) => Err("a value that no column holds".to_owned()),

@@ -87,13 +87,7 @@ impl Store {
         finished
     }
 
-    async fn finish_backup(
-        &self,
-        partial: &Path,
-        to: &Path,
-        tables: u64,
-        rows: u64,
-    ) -> Result<BackupReport, StoreError> {
+    async fn finish_backup(&self, partial: &Path, to: &Path, tables: u64, rows: u64) -> Result<BackupReport, StoreError> {
         let (partial, path, backend) = (partial.to_owned(), to.to_owned(), self.backend());
         blocking(to, move || {
             let (sha256, bytes) = hash_file(&partial)?;
@@ -179,7 +173,7 @@ impl Store {
     }
 
     async fn export_tables(&self, folder: &Path) -> Result<(u64, u64), StoreError> {
-        std::fs::create_dir(folder).map_err(|error| StoreError::file("create the folder", folder, error))?;
+        files::create_private_folder(folder)?;
         let target = self.target();
         let mut conn = snapshot(target).await?;
         let tables = table_names(&mut conn, target).await?;
@@ -242,9 +236,7 @@ async fn snapshot(target: &Target) -> Result<Conn, StoreError> {
     let sql = match target.backend() {
         Backend::Sqlite => "BEGIN",
         // The limit on idle transactions protects leases; a read-only snapshot holds none.
-        Backend::Postgres => {
-            "SET idle_in_transaction_session_timeout = 0; BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
-        }
+        Backend::Postgres => "SET idle_in_transaction_session_timeout = 0; BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
     };
     conn.batch(sql).await.map_err(|error| target.error(Role::Reader, sql, error))?;
     Ok(conn)
@@ -315,9 +307,7 @@ fn checksum_path(path: &Path) -> PathBuf {
 
 fn write_checksum(path: &Path, text: &str) -> Result<(), StoreError> {
     let mut file = files::create_private(path)?;
-    file.write_all(text.as_bytes())
-        .and_then(|()| file.sync_all())
-        .map_err(|error| StoreError::file("write", path, error))
+    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(|error| StoreError::file("write", path, error))
 }
 
 /// Hexadecimal SHA-256 and length of a file.

@@ -10,9 +10,7 @@ use futures::StreamExt as _;
 use tokio::sync::mpsc;
 
 use super::format::{Applied, DumpReader, Line};
-use super::{
-    RestoreReport, all_rows, applied_migrations, blocking, check_file, checksum_path, hash_file, quoted, table_names,
-};
+use super::{RestoreReport, all_rows, applied_migrations, blocking, check_file, checksum_path, hash_file, quoted, table_names};
 use crate::clock::UnixMillis;
 use crate::engine::{Backend, Conn, Role, Target};
 use crate::error::StoreError;
@@ -31,10 +29,15 @@ const PARAMETERS: usize = 400;
 
 /// What the reader of a backup sends to the transaction that writes it.
 enum Item {
-    Table { name: String, columns: Vec<String> },
+    Table {
+        name: String,
+        columns: Vec<String>,
+    },
     Row(Vec<Value>),
     /// Everything was read; the number of rows there must be.
-    End { rows: u64 },
+    End {
+        rows: u64,
+    },
 }
 
 type Feed = mpsc::Sender<Result<Item, StoreError>>;

@@ -53,7 +53,7 @@ enum Meaning {
 
 fn named(target: &Target, sql: &str, meaning: Meaning, error: sqlx::Error) -> StoreError {
     let place = target.place.to_string();
-    let detail = error.as_database_error().map(|cause| cause.message().to_owned()).unwrap_or_default();
+    let detail = error.as_database_error().map(|cause| target.without_user(cause.message())).unwrap_or_default();
     match meaning {
         Meaning::Busy => StoreError::Busy { place },
         Meaning::NotWritable => StoreError::NotWritable { place, detail },

@@ -128,6 +128,14 @@ impl Target {
         }
     }
 
+    /// Takes the user's name out of a message of the server.
+    pub(crate) fn without_user(&self, message: &str) -> String {
+        match &self.kind {
+            Kind::Sqlite { .. } => message.to_owned(),
+            Kind::Postgres { options } => message.replace(&format!("{:?}", options.get_username()), "of the URL"),
+        }
+    }
+
     /// Puts a driver's error into the crate's terms.
     pub(crate) fn error(&self, role: Role, sql: &str, error: sqlx::Error) -> StoreError {
         classify::classify(self, role, sql, error)
@@ -150,12 +158,7 @@ impl Conn {
 
     /// Runs one prepared statement: its rows and the number of rows it changed.
     /// `prefix` is run before it in the same round trip where the engine can do that, else in one of its own.
-    pub(crate) async fn run(
-        &mut self,
-        prefix: &str,
-        sql: &str,
-        params: Vec<Value>,
-    ) -> Result<(Vec<Row>, u64), RunError> {
+    pub(crate) async fn run(&mut self, prefix: &str, sql: &str, params: Vec<Value>) -> Result<(Vec<Row>, u64), RunError> {
         match self {
             Self::Sqlite(conn) => sqlite::run(conn, prefix, sql, params).await,
             Self::Postgres(conn) => {

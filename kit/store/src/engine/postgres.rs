@@ -14,8 +14,8 @@ use sqlx::postgres::{
     PgArgumentBuffer, PgArguments, PgConnectOptions, PgConnection, PgRow, PgTypeInfo, PgValueFormat, PgValueRef,
 };
 use sqlx::{
-    Arguments as _, AssertSqlSafe, Column as _, ConnectOptions as _, Decode, Either, Encode, Executor as _, Postgres,
-    Row as _, Type, TypeInfo as _, ValueRef as _,
+    Arguments as _, AssertSqlSafe, Column as _, ConnectOptions as _, Decode, Either, Encode, Executor as _, Postgres, Row as _,
+    Type, TypeInfo as _, ValueRef as _,
 };
 use tokio::time::{Instant, sleep, timeout};
 
@@ -66,8 +66,8 @@ pub(super) fn parse(url: &str) -> Result<(String, PgConnectOptions), StoreError>
         }
     }
     // The parser's own message is not passed on: it may quote the URL.
-    let options = PgConnectOptions::from_str(url)
-        .map_err(|_| StoreError::Url { reason: "it is not a valid PostgreSQL URL".to_owned() })?;
+    let options =
+        PgConnectOptions::from_str(url).map_err(|_| StoreError::Url { reason: "it is not a valid PostgreSQL URL".to_owned() })?;
     let database = options.get_database().unwrap_or_else(|| options.get_username()).to_owned();
     let place = match options.get_socket() {
         Some(socket) => format!("PostgreSQL database {database:?} at {}", socket.display()),
@@ -82,11 +82,7 @@ pub(super) fn parse(url: &str) -> Result<(String, PgConnectOptions), StoreError>
 }
 
 /// Connects within the time limit; an unreachable or starting server is tried again until then.
-pub(super) async fn connect(
-    target: &Target,
-    options: &PgConnectOptions,
-    role: Role,
-) -> Result<PgConnection, StoreError> {
+pub(super) async fn connect(target: &Target, options: &PgConnectOptions, role: Role) -> Result<PgConnection, StoreError> {
     let deadline = Instant::now() + target.connect_time_limit;
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
@@ -108,13 +104,17 @@ pub(super) async fn connect(
     }
 }
 
+/// The settings make the server notice quickly that this process is gone or stopped, and give its locks to others.
+/// (`client_connection_check_interval` exists since version 14.)
 async fn connect_once(target: &Target, options: &PgConnectOptions, role: Role) -> Result<PgConnection, sqlx::Error> {
     let mut conn = options.connect().await?;
     let lock_ms = target.busy_time_limit.as_millis();
     let idle_ms = IDLE_IN_TRANSACTION.as_millis();
     let mut settings = format!(
         "SET lock_timeout = {lock_ms}; SET idle_in_transaction_session_timeout = {idle_ms}; \
-         SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 2; SET tcp_keepalives_count = 3;"
+         SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 2; SET tcp_keepalives_count = 3; \
+         SELECT set_config('client_connection_check_interval', '2000', false) \
+         WHERE current_setting('client_connection_check_interval', true) IS NOT NULL;"
     );
     match (role, target.synchronous) {
         (Role::Reader, _) => settings.push_str("SET default_transaction_read_only = on"),
@@ -133,10 +133,7 @@ async fn connect_once(target: &Target, options: &PgConnectOptions, role: Role) -
 pub(super) async fn check(target: &Target, conn: &mut Conn) -> Result<(), StoreError> {
     const SQL: &str = "SELECT current_setting('server_version_num')::bigint AS version, current_schema() AS schema, \
                        current_setting('server_encoding') AS encoding";
-    let (rows, _) = conn
-        .run("", SQL, Vec::new())
-        .await
-        .map_err(|error| error.into_store(target, Role::Writer, SQL))?;
+    let (rows, _) = conn.run("", SQL, Vec::new()).await.map_err(|error| error.into_store(target, Role::Writer, SQL))?;
     let unsupported = |detail: &str| StoreError::Unsupported { place: target.place.to_string(), detail: detail.to_owned() };
     let row = rows.first().ok_or_else(|| unsupported("the server did not tell its version"))?;
     if row.get::<i64>("version")? < OLDEST_VERSION {
@@ -181,11 +178,7 @@ fn arguments(params: Vec<Value>) -> Result<PgArguments, RunError> {
     Ok(arguments)
 }
 
-pub(super) async fn run(
-    conn: &mut PgConnection,
-    sql: &str,
-    params: Vec<Value>,
-) -> Result<(Vec<Row>, u64), RunError> {
+pub(super) async fn run(conn: &mut PgConnection, sql: &str, params: Vec<Value>) -> Result<(Vec<Row>, u64), RunError> {
     let arguments = arguments(params)?;
     let mut results = conn.fetch_many(sqlx::query_with(AssertSqlSafe(sql), arguments));
     let mut rows = Vec::new();

@@ -7,9 +7,7 @@ use std::sync::Arc;
 use futures::future::ready;
 use futures::stream::BoxStream;
 use futures::{StreamExt as _, TryStreamExt as _};
-use sqlx::sqlite::{
-    SqliteArguments, SqliteConnectOptions, SqliteConnection, SqliteRow, SqliteSynchronous, SqliteValueRef,
-};
+use sqlx::sqlite::{SqliteArguments, SqliteConnectOptions, SqliteConnection, SqliteRow, SqliteSynchronous, SqliteValueRef};
 use sqlx::{
     Arguments as _, AssertSqlSafe, Column as _, ConnectOptions as _, Decode, Either, Executor as _, Row as _, Sqlite,
     TypeInfo as _, ValueRef as _,
@@ -32,10 +30,7 @@ const STATEMENT_CACHE: usize = 512;
 /// Switching a new file to WAL needs a moment without other connections, and SQLite does not wait for it by itself.
 const JOURNAL_ATTEMPTS: u32 = 50;
 
-pub(super) fn parse(
-    rest: &str,
-    options: &StoreOptions,
-) -> Result<(PathBuf, SqliteConnectOptions, Scratch), StoreError> {
+pub(super) fn parse(rest: &str, options: &StoreOptions) -> Result<(PathBuf, SqliteConnectOptions, Scratch), StoreError> {
     let scratch = if rest == ":memory:" {
         // A real file in a private folder: several connections, snapshots of readers and write-ahead logging then work
         // exactly as they do in production, which SQLite's own in-memory databases do not offer.
@@ -76,11 +71,7 @@ pub(super) fn parse(
     Ok((path, connect, scratch))
 }
 
-pub(super) async fn connect(
-    target: &Target,
-    options: &SqliteConnectOptions,
-    role: Role,
-) -> Result<SqliteConnection, StoreError> {
+pub(super) async fn connect(target: &Target, options: &SqliteConnectOptions, role: Role) -> Result<SqliteConnection, StoreError> {
     let options = match role {
         Role::Writer => options.clone(),
         Role::Reader => options.clone().pragma("query_only", "ON"),
@@ -177,10 +168,7 @@ fn create_folder(folder: &Path) -> io::Result<()> {
 fn check_magic(path: &Path) -> Result<(), StoreError> {
     let mut file = std::fs::File::open(path).map_err(|error| StoreError::file("read", path, error))?;
     let mut head = Vec::with_capacity(MAGIC.len());
-    file.by_ref()
-        .take(MAGIC.len() as u64)
-        .read_to_end(&mut head)
-        .map_err(|error| StoreError::file("read", path, error))?;
+    file.by_ref().take(MAGIC.len() as u64).read_to_end(&mut head).map_err(|error| StoreError::file("read", path, error))?;
     if head.is_empty() || head == MAGIC { Ok(()) } else { Err(StoreError::NotADatabase { path: path.to_owned() }) }
 }
 
