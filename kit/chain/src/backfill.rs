@@ -220,7 +220,7 @@ impl Reader {
             }
             Ok((first, last, logs))
         };
-        let answered = self.endpoints.ask(&ask, read).await?;
+        let answered = self.endpoints.ask_majority(&ask, read).await?;
         let (first, last, logs) = answered.value;
         Ok(Part { first, last, logs, endpoint: answered.endpoint })
     }

@@ -336,7 +336,7 @@ async fn a_block_that_one_endpoint_lacks_is_found_at_another() {
     let chain = FakeChain::new();
     chain.extend(10);
     let (late, good) = (FakeNode::new("late", &chain), FakeNode::new("good", &chain));
-    late.misbehave(|faults| faults.lag = 5);
+    late.misbehave(|faults| faults.lag = 6);
     let nodes: Vec<Arc<dyn Rpc>> = vec![late.clone(), good];
     let endpoints = Endpoints::from_rpcs("test", nodes, Arc::new(ManualClock::new(UnixMillis(0))));
     let logs = LogFilter::any().at_block(chain.head().hash);

@@ -8,7 +8,8 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use windlass_chain::testing::{FakeChain, FakeNode};
 use windlass_chain::{
-    Batch, BlockRef, ChainError, Delivery, Endpoints, FollowConfig, Follower, Log, LogFilter, MIGRATIONS, Rpc, RpcError, Start,
+    Batch, BlockRef, ChainError, Delivery, Endpoints, EndpointsConfig, FollowConfig, Follower, Log, LogFilter, MIGRATIONS, Rpc,
+    RpcError, Start,
 };
 use windlass_store::{ManualClock, Store, StoreOptions, Synchronous, UnixMillis};
 
@@ -512,4 +513,62 @@ fn the_replayed_stream_is_the_canonical_chain_whatever_happens() {
     if let Err(error) = outcome {
         panic!("WINDLASS_SEED={seed} WINDLASS_SEEDS={cases}: {error}");
     }
+}
+
+/// Shows everything, but leaves out the last log of every answer with several.
+struct Liar(Arc<FakeNode>);
+
+#[async_trait::async_trait]
+impl Rpc for Liar {
+    async fn request(&self, method: &str, params: serde_json::Value) -> Result<windlass_chain::Answer, RpcError> {
+        let answer = self.0.request(method, params).await?;
+        if method != "eth_getLogs" {
+            return Ok(answer);
+        }
+        let mut logs: Vec<serde_json::Value> = answer.parse(method)?;
+        logs.pop();
+        Ok(serde_json::Value::from(logs).into())
+    }
+    fn label(&self) -> &str {
+        "liar"
+    }
+}
+
+#[tokio::test]
+async fn with_a_quorum_one_liar_of_three_hides_nothing() {
+    let chain = FakeChain::new();
+    let (a, b) = (FakeNode::new("a", &chain), FakeNode::new("b", &chain));
+    let liar = Arc::new(Liar(FakeNode::new("hidden", &chain)));
+    let settings =
+        EndpointsConfig { quorum: 2, clock: Arc::new(ManualClock::new(UnixMillis(0))), ..EndpointsConfig::new("test", []) };
+    let nodes: Vec<Arc<dyn Rpc>> = vec![liar, a, b];
+    let endpoints = Endpoints::with_rpcs(&settings, nodes, Vec::new(), false);
+    let store = store().await;
+    let mut replay = Replay::default();
+    for index in 0..600u64 {
+        if index % 50 == 0 {
+            chain.push(&[log(1), log(2)])
+        } else {
+            chain.push(&[noise()])
+        };
+    }
+    let mut follower = Follower::load(store.clone(), endpoints, config()).await.unwrap();
+    drain(&mut follower, &store, &mut replay).await;
+    chain.push(&[log(3), log(4)]);
+    drain(&mut follower, &store, &mut replay).await;
+    chain.push(&[noise()]);
+    drain(&mut follower, &store, &mut replay).await;
+    assert_eq!(replay.logs, chain.canonical_logs(&wanted()));
+    assert_eq!(replay.blocks.last(), Some(&chain.head()));
+}
+
+#[test]
+fn a_follower_can_move_between_threads() {
+    fn is_send<T: Send>(_: &T) {}
+    let check = |mut follower: Follower| async move {
+        is_send(&follower);
+        is_send(&follower.poll());
+        is_send(&follower.next());
+    };
+    let _ = check;
 }

@@ -115,6 +115,11 @@ fn judge(error: &RpcError, ranged: bool) -> Verdict {
     }
 }
 
+/// Whether no endpoint will answer otherwise.
+pub(super) fn is_final(error: &RpcError, ranged: bool) -> bool {
+    judge(error, ranged) == Verdict::Final
+}
+
 /// Who can be asked now, best first, and who cannot.
 pub(crate) struct Candidates {
     pub(crate) order: Vec<usize>,
@@ -424,7 +429,7 @@ async fn send(endpoint: &Endpoint, calls: &[RpcCall]) -> Result<Outcomes, RpcErr
 }
 
 /// Of two failures the one that tells the caller more: words of a node about the request before "not here", "not now" and silence.
-fn more_telling(kept: Option<(usize, Failure)>, new: (usize, Failure)) -> (usize, Failure) {
+pub(super) fn more_telling(kept: Option<(usize, Failure)>, new: (usize, Failure)) -> (usize, Failure) {
     fn rank(failure: &Failure) -> u8 {
         match failure {
             Failure::WrongChain(_) => 0,

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use std::time::Duration;
 
 use super::Endpoints;
-use super::ask::{Ask, Failure, Freshness, Outcomes, read_quantity, single};
+use super::ask::{Answered, Ask, Failure, Freshness, Outcomes, is_final, more_telling, read_quantity, single};
 use super::reads::{block_call, read_header, read_logs, read_receipt};
 use crate::error::ChainError;
 use crate::rpc::{Answer, RpcError};
@@ -70,7 +70,7 @@ impl Endpoints {
             match outcome {
                 Ok((vote, text)) => votes.push((index, vote, text)),
                 Err(failure) => {
-                    failed.push((self.label_of(index), self.describe(failure)));
+                    failed.push((self.label_of(index), self.describe(&failure)));
                     running.extend(waiting.next().map(attempt));
                 }
             }
@@ -101,10 +101,84 @@ impl Endpoints {
         }
     }
 
-    fn describe(&self, failure: Failure) -> String {
+    /// Asks as many endpoints as the configured quorum and, if they differ, the others too, until one answer has so many votes. The
+    /// follower and the backfill read this way, because they must go on although one endpoint of three lies.
+    pub(crate) async fn ask_majority<T: PartialEq + Send>(
+        &self,
+        ask: &Ask,
+        decode: impl Fn(&Outcomes) -> Result<T, RpcError> + Sync,
+    ) -> Result<Answered<T>, ChainError> {
+        let wanted = self.inner.quorum;
+        if wanted <= 1 {
+            return self.ask(ask, decode).await;
+        }
+        let candidates = self.candidates_or_wait(ask.freshness, ask.prefer).await?;
+        let mut waiting = candidates.order.into_iter();
+        let decode = &decode;
+        let attempt = |index: usize| async move { (index, self.attempt(index, ask, decode).await) };
+        let mut running: FuturesUnordered<_> = waiting.by_ref().take(wanted).map(attempt).collect();
+        let mut votes: Vec<(T, Vec<usize>)> = Vec::new();
+        let mut failed: Vec<(String, String)> = Vec::new();
+        let mut telling: Option<(usize, Failure)> = None;
+        while let Some((index, outcome)) = running.next().await {
+            match outcome {
+                Ok(value) => match votes.iter_mut().find(|(other, _)| *other == value) {
+                    Some((_, voters)) => voters.push(index),
+                    None => votes.push((value, vec![index])),
+                },
+                Err(Failure::Rpc(error)) if is_final(&error, ask.ranged) => {
+                    return Err(self.failure_to_error(ask.method(), index, Failure::Rpc(error)));
+                }
+                Err(failure) => {
+                    failed.push((self.label_of(index), self.describe(&failure)));
+                    telling = Some(more_telling(telling, (index, failure)));
+                }
+            }
+            let most = votes.iter().map(|(_, voters)| voters.len()).max().unwrap_or(0);
+            if running.is_empty() && most < wanted {
+                running.extend(waiting.next().map(attempt));
+            }
+        }
+        let groups = votes.len();
+        if groups > 1 {
+            crate::metrics::disagreement(&self.inner.name);
+        }
+        let (chain, method) = (self.inner.name.clone(), ask.method().to_owned());
+        let enough = votes.iter().filter(|(_, voters)| voters.len() >= wanted).count();
+        if enough == 1
+            && let Some((value, voters)) = votes.into_iter().find(|(_, voters)| voters.len() >= wanted)
+        {
+            // The order of arrival must not decide anything.
+            return Ok(Answered { value, endpoint: voters.into_iter().min().unwrap_or_default() });
+        }
+        self.no_majority(chain, method, groups, failed, telling)
+    }
+
+    /// Why nothing had enough votes.
+    fn no_majority<T>(
+        &self,
+        chain: String,
+        method: String,
+        groups: usize,
+        failed: Vec<(String, String)>,
+        telling: Option<(usize, Failure)>,
+    ) -> Result<T, ChainError> {
+        let wanted = self.inner.quorum;
+        match (groups, telling) {
+            (0, Some((index, failure))) => Err(self.failure_to_error(&method, index, failure)),
+            (0 | 1, _) => Err(ChainError::QuorumNotReached { chain, method, wanted, answered: Vec::new(), failed }),
+            (groups, _) => {
+                let labels = self.inner.endpoints.iter().map(|endpoint| endpoint.label().to_owned());
+                let answers = labels.map(|label| (label, format!("one of {groups} different answers"))).collect();
+                Err(ChainError::Disagreement { chain, method, answers })
+            }
+        }
+    }
+
+    fn describe(&self, failure: &Failure) -> String {
         match failure {
             Failure::Rpc(error) => error.to_string(),
-            Failure::WrongChain(found) => self.wrong_chain_reason(found),
+            Failure::WrongChain(found) => self.wrong_chain_reason(*found),
         }
     }
 

@@ -1,6 +1,7 @@
 //! Far below the head: only blocks with wanted logs, many at a time.
 
 use futures::stream::{BoxStream, StreamExt};
+use parking_lot::Mutex;
 
 use super::batch::FollowedBlock;
 use super::{Batch, Follower};
@@ -14,7 +15,8 @@ const DISTANCE_MIN: u64 = 64;
 /// A backfill that runs ahead of the consumer.
 pub(super) struct CatchUp {
     next_from: u64,
-    chunks: BoxStream<'static, Result<Chunk, ChainError>>,
+    /// Never locked: the lock makes the follower `Sync`, so that its futures can move between threads.
+    chunks: Mutex<BoxStream<'static, Result<Chunk, ChainError>>>,
 }
 
 /// What a sparse step gave.
@@ -38,11 +40,11 @@ impl Follower {
         }
         if !running {
             let chunks = backfill(self.endpoints.clone(), start..=settled, filter, self.config.backfill.clone());
-            self.catch_up = Some(CatchUp { next_from: start, chunks: chunks.boxed() });
+            self.catch_up = Some(CatchUp { next_from: start, chunks: Mutex::new(chunks.boxed()) });
         }
         // Taken out, so that an error or a dropped future ends it.
         let Some(mut catch_up) = self.catch_up.take() else { return Ok(Sparse::NotNow) };
-        let Some(chunk) = catch_up.chunks.next().await.transpose()? else { return Ok(Sparse::NotNow) };
+        let Some(chunk) = catch_up.chunks.get_mut().next().await.transpose()? else { return Ok(Sparse::NotNow) };
         if self.window.tip().is_some_and(|tip| chunk.first.parent_hash != tip.hash) {
             return Ok(Sparse::NotNow);
         }

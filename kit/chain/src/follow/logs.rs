@@ -47,7 +47,8 @@ impl Follower {
             return Ok((LogsByBlock::new(), headers.len()));
         };
         let hashes: Vec<B256> = headers.iter().map(|header| header.block.hash).collect();
-        let mut logs = if hashes.len() <= PINNED_MAX {
+        // With a quorum always by hash: ranges of endpoints at different heads differ without anybody lying.
+        let mut logs = if hashes.len() <= PINNED_MAX || self.endpoints.quorum() > 1 {
             self.pinned_logs(&filter, &hashes, prefer).await?
         } else {
             self.range_logs(&filter, headers, prefer).await?
@@ -119,7 +120,7 @@ impl Follower {
             let read = |outcomes: &Outcomes| -> Result<Vec<Vec<Log>>, RpcError> {
                 outcomes.iter().zip(&filters).map(|(outcome, filter)| read_logs(&outcome.clone()?, filter)).collect()
             };
-            let found = self.endpoints.ask(&ask, read).await.map_err(|error| self.vanished(error))?;
+            let found = self.endpoints.ask_majority(&ask, read).await.map_err(|error| self.vanished(error))?;
             logs.extend(part.iter().copied().zip(found.value));
         }
         Ok(logs)
@@ -155,7 +156,7 @@ impl Follower {
                 )));
             }
             // The method is not offered; other failures are those of the endpoints.
-            Err(ChainError::Rpc { source: RpcError::Response { .. }, .. }) => {}
+            Err(ChainError::Rpc { source: RpcError::Response { .. }, .. } | ChainError::QuorumNotReached { .. }) => {}
             Err(error) => return Err(error),
         }
         let hash = header.block.hash;
@@ -190,7 +191,7 @@ impl Follower {
             // No receipts for a block with transactions: the node has not got them yet.
             present((!receipts.is_empty() || header.transaction_count == 0).then_some(receipts))
         };
-        let receipts = self.endpoints.ask(&ask, read).await?.value;
+        let receipts = self.endpoints.ask_majority(&ask, read).await?.value;
         let logs = receipts.into_iter().flat_map(|receipt| receipt.logs);
         Ok(logs.filter(|log| filter.matches(log)).collect())
     }
