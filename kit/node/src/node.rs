@@ -425,20 +425,15 @@ impl Node {
                 () = &mut force => None,
             }
         };
-        match outcome {
-            Some(()) => {}
-            None => {
-                board.registry.abort_all();
-                tracing::warn!("ended at once");
-                return Ok(Outcome::Forced);
-            }
+        if outcome.is_none() {
+            tracing::warn!("ended at once");
+            return Ok(Outcome::Forced);
         }
         let tasks = board.registry.running("");
         if tasks.is_empty() {
             tracing::info!("node stopped");
             return Ok(Outcome::Stopped);
         }
-        board.registry.abort_all();
         Err(NodeError::StopTimedOut { tasks, limit })
     }
 
@@ -495,7 +490,7 @@ impl Node {
             let listener = Arc::new(listener);
             server.spawn("http", quick, move |token| serve(listener.clone(), router.clone(), token));
         }
-        Running { own, server, services, store: self.store }
+        Running { own, server, services, store: self.store, _guard: AbortOnDrop(self.board.registry.clone()) }
     }
 }
 
@@ -512,6 +507,16 @@ struct Running {
     server: TaskSpawner,
     services: Vec<TaskSpawner>,
     store: Store,
+    _guard: AbortOnDrop,
+}
+
+/// Ends what is left when the node ends for any reason, also when nobody waits for its end any more.
+struct AbortOnDrop(Arc<Registry>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort_all();
+    }
 }
 
 impl Running {

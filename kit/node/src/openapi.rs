@@ -98,7 +98,8 @@ impl Operation {
             return (self.method, self.path.clone());
         }
         // axum serves the root of a nested router under the prefix without a slash at its end.
-        (self.method, format!("{prefix}{}", self.path.trim_end_matches('/')))
+        let path = format!("{prefix}{}", self.path.trim_end_matches('/'));
+        (self.method, if path.is_empty() { "/".to_owned() } else { path })
     }
 
     fn render(&self, path: &str, tag: &str) -> Value {

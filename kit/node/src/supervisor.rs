@@ -186,7 +186,7 @@ impl Registry {
                 "task {} failed {failures} time{} in a row and is started again within {}: {error}",
                 entry.task,
                 if *failures == 1 { "" } else { "s" },
-                humantime::format_duration(Duration::from_millis(*pause_ms)),
+                pause_text(*pause_ms),
             )),
             TaskState::Failed { error } => Some(format!("task {} failed for good: {error}", entry.task)),
             TaskState::Running | TaskState::Finished | TaskState::Stopped => None,
@@ -367,7 +367,7 @@ impl Run {
             };
             if token.is_cancelled() {
                 if let Some(error) = &failure {
-                    tracing::warn!(service = %self.service, task = %self.name, %error, "task failed while it was stopped");
+                    tracing::warn!(service = %self.service, task = %self.name, error = error.to_string(), "task failed while it was stopped");
                 }
                 self.registry.remove(self.id);
                 return;
@@ -396,7 +396,7 @@ impl Run {
 
     /// The pauses with which the task goes on, or `None` when it has ended (which is noted then).
     fn after(&self, policy: RestartPolicy, failure: Option<&ServiceError>) -> Option<Backoff> {
-        let hint = failure.and_then(ServiceError::hint).unwrap_or_default();
+        let hint = failure.and_then(ServiceError::hint);
         let backoff = match (policy, failure) {
             (RestartPolicy::Always(backoff), None) => return Some(backoff),
             (RestartPolicy::Never | RestartPolicy::OnFailure(_), None) => {
@@ -412,7 +412,7 @@ impl Run {
         let Some(error) = failure else { return backoff };
         names::task_failed(&self.service, &self.name);
         if backoff.is_none() {
-            tracing::error!(service = %self.service, task = %self.name, %error, hint, "task failed for good");
+            tracing::error!(service = %self.service, task = %self.name, error = error.to_string(), hint, "task failed for good");
             self.registry.update(self.id, |entry| entry.state = TaskState::Failed { error: error.to_string() });
         }
         backoff
@@ -421,15 +421,24 @@ impl Run {
     fn back_off(&self, failure: Option<&ServiceError>, failures: u32, pause: Duration) {
         let Some(error) = failure else { return };
         let pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
-        let hint = error.hint().unwrap_or_default();
-        tracing::warn!(service = %self.service, task = %self.name, %error, hint, failures, pause_ms, "task failed, will be restarted");
+        let hint = error.hint();
+        tracing::warn!(service = %self.service, task = %self.name, error = error.to_string(), hint, failures, pause_ms, "task failed, will be restarted");
         self.registry.update(self.id, |entry| {
             entry.state = TaskState::BackingOff { error: error.to_string(), failures, pause_ms };
         });
     }
 }
 
+/// A pause for people: whole seconds where it is longer than one.
+fn pause_text(pause_ms: u64) -> String {
+    let pause = if pause_ms > 1_000 { Duration::from_secs(pause_ms.div_ceil(1_000)) } else { Duration::from_millis(pause_ms) };
+    humantime::format_duration(pause).to_string()
+}
+
 /// The text of a panic.
 fn panic_message(panic: &(dyn Any + Send)) -> &str {
     panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
 }
+
+#[cfg(test)]
+mod tests;

@@ -170,10 +170,10 @@ impl Alerts {
         let alert = &raised.alert;
         match alert.severity {
             Severity::Info => {
-                tracing::info!(service = %alert.service, key = %alert.key, detail = %alert.detail, "{}", alert.title)
+                tracing::info!(service = %alert.service, key = %alert.key, detail = alert.detail.as_str(), "{}", alert.title)
             }
             _ => tracing::warn!(service = %alert.service, key = %alert.key, severity = alert.severity.as_str(),
-                detail = %alert.detail, runbook = %alert.runbook, "{}", alert.title),
+                detail = alert.detail.as_str(), runbook = alert.runbook.as_str(), "{}", alert.title),
         }
         self.tell(&Notice::Raised(raised));
     }

@@ -246,3 +246,6 @@ impl Outgoing {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

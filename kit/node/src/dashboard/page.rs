@@ -120,7 +120,7 @@ fn alerts(alerts: &[ActiveAlert], now_ms: i64) -> Markup {
                             Severity::Info => (badge(Mood::Quiet, "info")),
                         }
                         " " strong { (active.alert.service) } " " (active.alert.title)
-                        span class="when" { " since " (time(active.since_ms, now_ms)) }
+                        span class="when" { " raised " (time(active.since_ms, now_ms)) }
                         @if !active.alert.detail.is_empty() { p class="detail" { (active.alert.detail) } }
                         p class="detail" { "What to do: " code { (active.alert.runbook) } }
                     }

@@ -53,4 +53,6 @@ const connect = () => {
   });
 };
 
+document.documentElement.dataset.live = "on";
+tell("Connecting");
 connect();
