@@ -4,18 +4,21 @@
 //! use of a nonce only from the block in which the account's count passed it, or, where no endpoint has that history any
 //! more, from a count at finality depth together with missing receipts at two different heads.
 
-use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use alloy_primitives::{Address, B256, Bytes, U256};
+use futures::StreamExt;
 use windlass_chain::{BlockId, BlockRef, CallRequest, ChainError, Endpoints, Receipt};
+use windlass_store::BoxFuture;
 
 use crate::config::{FeeMode, OutboxConfig};
 use crate::fees::Market;
 use crate::machine::{Finding, Inclusion, Slot};
 
-/// Most blocks whose receipts are read in one round before single receipts are asked for instead.
+/// Blocks whose receipts are always read whole; more only while that is cheaper than one request per nonce.
 const SCAN_LIMIT: u64 = 8;
+/// Requests in flight at the same time while many blocks or receipts are read.
+const READ_CONCURRENCY: usize = 8;
 /// Most nonces per round that are searched for a foreign transaction: each costs about a dozen requests.
 const SEARCH_LIMIT: usize = 4;
 
@@ -154,56 +157,81 @@ impl Chain {
         }
         if let Some(last) = last {
             let new_blocks = seen.head.number.saturating_sub(last.number);
-            if (1..=SCAN_LIMIT).contains(&new_blocks) {
-                for number in last.number.saturating_add(1)..=seen.head.number {
-                    if findings.len() == wanted.len() || !self.scan(number, &wanted, canonical, &mut findings).await? {
-                        break;
-                    }
-                }
+            let limit = SCAN_LIMIT.max(wanted.len() as u64);
+            if (1..=limit).contains(&new_blocks) {
+                self.scan(last.number.saturating_add(1)..=seen.head.number, &wanted, canonical, &mut findings).await;
             }
         }
-        for slot in wanted {
-            if let Entry::Vacant(entry) = findings.entry(slot.nonce) {
-                entry.insert(self.ask(slot, canonical).await?);
+        let open: Vec<&Slot> = wanted.into_iter().filter(|slot| !findings.contains_key(&slot.nonce)).collect();
+        let asking: Vec<BoxFuture<'_, _>> = open.iter().map(|slot| Box::pin(self.receipts_of(slot)) as BoxFuture<'_, _>).collect();
+        let answers: Vec<Result<Vec<Receipt>, ChainError>> = futures::stream::iter(asking).buffered(READ_CONCURRENCY).collect().await;
+        for (slot, receipts) in open.into_iter().zip(answers) {
+            let mut finding = Finding::Unclear;
+            for receipt in receipts? {
+                if self.hash_of(receipt.block_number, canonical).await? == Some(receipt.block_hash) {
+                    finding = Finding::Ours(inclusion(&receipt));
+                    break;
+                }
             }
+            findings.insert(slot.nonce, finding);
         }
         Ok(findings)
     }
 
-    /// Reads all receipts of one block; false when the endpoints cannot answer that.
+    /// Reads all receipts of new blocks, one request per block. A block that cannot be read (not every node offers that) ends
+    /// the scan: single receipts are asked for instead.
     async fn scan(
         &self,
-        number: u64,
+        numbers: std::ops::RangeInclusive<u64>,
         wanted: &[&Slot],
         canonical: &mut Canonical,
         findings: &mut BTreeMap<u64, Finding>,
-    ) -> Result<bool, ChainError> {
-        let Some(hash) = self.hash_of(number, canonical).await? else { return Ok(false) };
-        let receipts = match self.endpoints.block_receipts(BlockId::Hash(hash)).await {
-            Ok(Some(receipts)) => receipts,
-            // Not offered by every node: single receipts are asked for instead.
-            Ok(None) | Err(_) => return Ok(false),
-        };
-        let by_hash: HashMap<B256, &Receipt> =
-            receipts.iter().filter(|receipt| receipt.block_hash == hash).map(|receipt| (receipt.transaction_hash, receipt)).collect();
-        for slot in wanted {
-            if let Some(receipt) = slot.attempts.iter().rev().find_map(|attempt| by_hash.get(&attempt.hash)) {
-                findings.insert(slot.nonce, Finding::Ours(inclusion(receipt)));
+    ) {
+        let of_hash: HashMap<B256, u64> =
+            wanted.iter().flat_map(|slot| slot.attempts.iter().map(|attempt| (attempt.hash, slot.nonce))).collect();
+        let reading: Vec<BoxFuture<'_, (u64, Result<Option<Vec<Receipt>>, ChainError>)>> = numbers
+            .map(|number| Box::pin(async move { (number, self.endpoints.block_receipts(BlockId::Number(number)).await) }) as BoxFuture<'_, _>)
+            .collect();
+        let mut blocks = futures::stream::iter(reading).buffered(READ_CONCURRENCY);
+        while let Some((number, receipts)) = blocks.next().await {
+            let Ok(Some(receipts)) = receipts else { return };
+            for receipt in receipts {
+                // The head's hash is known: a block of another branch in its place is not taken.
+                let known = *canonical.0.entry(number).or_insert(Some(receipt.block_hash));
+                if let Some(nonce) = of_hash.get(&receipt.transaction_hash)
+                    && known == Some(receipt.block_hash)
+                {
+                    findings.insert(*nonce, Finding::Ours(inclusion(&receipt)));
+                }
+            }
+            if findings.len() == wanted.len() {
+                return;
             }
         }
-        Ok(true)
     }
 
-    /// Asks for the receipt of every attempt of a nonce, newest first: any of them may be the one in the block.
-    async fn ask(&self, slot: &Slot, canonical: &mut Canonical) -> Result<Finding, ChainError> {
+    /// Receipts of all attempts of a nonce, newest first: any of them may be the one in the block.
+    async fn receipts_of(&self, slot: &Slot) -> Result<Vec<Receipt>, ChainError> {
+        let mut found = Vec::new();
         for attempt in slot.attempts.iter().rev() {
-            if let Some(receipt) = self.endpoints.receipt(attempt.hash).await?
-                && self.hash_of(receipt.block_number, canonical).await? == Some(receipt.block_hash)
-            {
-                return Ok(Finding::Ours(inclusion(&receipt)));
+            found.extend(self.endpoints.receipt(attempt.hash).await?);
+        }
+        Ok(found)
+    }
+
+    /// Reads the hashes of many blocks at once, so that [`Chain::hash_of`] knows them. A failure leaves a block unknown.
+    pub(crate) async fn learn(&self, numbers: impl IntoIterator<Item = u64>, canonical: &mut Canonical) {
+        let missing: BTreeSet<u64> = numbers.into_iter().filter(|number| !canonical.0.contains_key(number)).collect();
+        let reading: Vec<BoxFuture<'_, (u64, Result<Option<BlockRef>, ChainError>)>> = missing
+            .into_iter()
+            .map(|number| Box::pin(async move { (number, self.endpoints.block_ref(BlockId::Number(number)).await) }) as BoxFuture<'_, _>)
+            .collect();
+        let mut blocks = futures::stream::iter(reading).buffered(READ_CONCURRENCY);
+        while let Some((number, block)) = blocks.next().await {
+            if let Ok(block) = block {
+                canonical.0.insert(number, block.map(|block| block.hash));
             }
         }
-        Ok(Finding::Unclear)
     }
 
     /// Searches what used the nonces that stayed unclear at an earlier head already.

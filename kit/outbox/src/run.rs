@@ -44,8 +44,7 @@ impl Outbox {
         let config = &inner.config;
         let mut heads = inner.chain.endpoints.head_signal();
         let mut failures = 0u32;
-        let mut looked: Option<Instant> = None;
-        let mut pause = Duration::ZERO;
+        let mut next_look = Instant::now();
         let mut poll = config.head_poll_min;
         loop {
             let woken = tokio::select! {
@@ -54,28 +53,27 @@ impl Outbox {
                 // After a failure the pause is kept: a busy caller must not turn it into a storm.
                 () = inner.wake.notified(), if failures == 0 => Woken::Commit,
                 () = changed(&mut heads), if failures == 0 => Woken::Chain,
-                () = tokio::time::sleep(pause) => Woken::Chain,
+                () = tokio::time::sleep_until(next_look) => Woken::Chain,
             };
             if woken == Woken::Shutdown {
                 return Ok(());
             }
-            // A new intent needs no new look at the chain when the last one is recent.
-            let fresh = woken == Woken::Chain || looked.is_none_or(|at| at.elapsed() >= config.head_poll);
+            // A new intent is sent with what was seen last; the look at the chain comes when it is due.
+            let fresh = woken == Woken::Chain || Instant::now() >= next_look;
             match inner.round(inner.store.clock().now(), fresh).await {
                 Ok(report) => {
                     failures = 0;
-                    if fresh {
-                        looked = Some(Instant::now());
-                    }
                     // After a broadcast or a new block the next head may be near: look soon, then less and less often.
                     let lively = report.broadcast > 0 || report.included > 0;
                     poll = if lively { config.head_poll_min } else { (poll * 2).min(config.head_poll) };
-                    pause = self.pause_after(&report, poll);
+                    let due = Instant::now() + self.pause_after(&report, poll);
+                    next_look = if fresh { due } else { next_look.min(due) };
                 }
                 Err(error) if is_fatal(&error) => return Err(error),
                 Err(error) => {
                     failures = failures.saturating_add(1);
-                    pause = crate::machine::backoff(config, failures);
+                    let pause = crate::machine::backoff(config, failures);
+                    next_look = Instant::now() + pause;
                     tracing::warn!(chain = %config.chain, account = %self.account(), %error, pause_ms = pause.as_millis() as u64, "round failed");
                 }
             }

@@ -52,7 +52,9 @@ impl Inner {
     /// Compares the blocks of all included nonces with the chain.
     async fn put_back(&self, now: UnixMillis, seen: &Observation, canonical: &mut Canonical) -> Result<Changes, OutboxError> {
         let mut changes = Changes { now, ..Changes::default() };
-        for (number, hash) in self.scope.included_blocks(&self.store).await? {
+        let blocks = self.scope.included_blocks(&self.store).await?;
+        self.chain.learn(blocks.iter().map(|(number, _)| *number).filter(|number| *number <= seen.head.number), canonical).await;
+        for (number, hash) in blocks {
             // Above the head nothing can be told: the endpoint may lag.
             let found = if number > seen.head.number { None } else { self.chain.hash_of(number, canonical).await? };
             if machine::standing(hash, found) != Standing::Orphaned {
@@ -216,6 +218,9 @@ impl Inner {
     /// cannot be verified now makes nothing final now.
     async fn standing_of(&self, due: &[DueInclusion], canonical: &mut Canonical) -> HashMap<u64, Option<alloy_primitives::B256>> {
         let mut found = HashMap::new();
+        if self.chain.endpoints.quorum() <= 1 {
+            self.chain.learn(due.iter().map(|row| row.block_number), canonical).await;
+        }
         for row in due {
             if found.contains_key(&row.block_number) {
                 continue;

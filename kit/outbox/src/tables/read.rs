@@ -53,7 +53,9 @@ impl Scope {
             "SELECT n.nonce, n.intent_id, {LIVE_COLUMNS} FROM outbox_nonces n LEFT JOIN outbox_intents i ON i.id = n.intent_id \
              WHERE n.chain_id = $1 AND n.account = $2 AND n.status = 'open' ORDER BY n.nonce"
         );
-        let attempts = "SELECT a.* FROM outbox_nonces n JOIN outbox_attempts a \
+        // Without the raw bytes: they are read only for what is offered again.
+        let attempts = "SELECT a.nonce, a.tx_hash, a.kind, a.max_fee, a.priority_fee, a.legacy, a.gas_limit, a.accepted_at, \
+             a.accepted_block, a.offered_at, a.failures, a.rejection, a.rejection_message FROM outbox_nonces n JOIN outbox_attempts a \
              ON a.chain_id = n.chain_id AND a.account = n.account AND a.nonce = n.nonce \
              WHERE n.chain_id = $1 AND n.account = $2 AND n.status = 'open' ORDER BY a.nonce, a.number";
         let mut of_nonce: BTreeMap<u64, Vec<Attempt>> = BTreeMap::new();
