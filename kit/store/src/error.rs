@@ -207,7 +207,7 @@ pub enum StoreError {
         /// The panic message.
         message: String,
     },
-    /// The job ran for longer than allowed. It was rolled back.
+    /// The job ran for longer than allowed. It was rolled back; if it was in the middle of a statement, so was its group.
     #[error("job {job:?} took longer than {limit:?} and was rolled back")]
     JobTimeLimit {
         /// The job.
@@ -239,6 +239,13 @@ pub enum StoreError {
     TransactionControl {
         /// The beginning of the statement.
         statement: String,
+    },
+    /// A job dropped a statement before its end (a time limit of its own, a `select`), so the state of the transaction is not
+    /// known. Its whole group was rolled back.
+    #[error("job {job:?} abandoned a statement; its group was rolled back")]
+    StatementAbandoned {
+        /// The job.
+        job: &'static str,
     },
     /// A job called [`crate::Store::write`] of its own store. It would wait for itself.
     #[error("job {job:?} was started from inside another job of the same store")]
@@ -344,6 +351,7 @@ impl StoreError {
             | Self::Conflict { .. }
             | Self::StatementTimeLimit { .. }
             | Self::JobTimeLimit { .. }
+            | Self::StatementAbandoned { .. }
             | Self::CommitUnknown { .. } => true,
             Self::FailedStatementIgnored { source, .. } | Self::MigrationFailed { source, .. } | Self::Commit { source, .. } => {
                 source.is_transient()

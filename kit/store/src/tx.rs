@@ -19,12 +19,15 @@ pub(crate) type Effect = Box<dyn FnOnce() + Send>;
 /// When a statement fails, the job is rolled back even if it goes on and returns `Ok`: PostgreSQL cannot continue such a
 /// transaction, and the same job must mean the same on both engines.
 pub struct Tx<'c> {
+    job: &'static str,
     conn: &'c mut Conn,
     target: &'c Target,
     fences: &'c mut Fences,
     /// Statements that open this job's savepoint, until the first statement has run. A job that runs none needs none.
     prefix: &'static str,
     started: bool,
+    /// A statement is under way. Stays set when the job drops a statement before its end.
+    interrupted: bool,
     failure: Option<StoreError>,
     effects: Vec<Effect>,
 }
@@ -36,8 +39,15 @@ impl fmt::Debug for Tx<'_> {
 }
 
 impl<'c> Tx<'c> {
-    pub(crate) fn new(conn: &'c mut Conn, target: &'c Target, fences: &'c mut Fences, prefix: &'static str) -> Self {
-        Self { conn, target, fences, prefix, started: false, failure: None, effects: Vec::new() }
+    pub(crate) fn new(
+        job: &'static str,
+        conn: &'c mut Conn,
+        target: &'c Target,
+        fences: &'c mut Fences,
+        prefix: &'static str,
+    ) -> Self {
+        let (started, interrupted, failure, effects) = (false, false, None, Vec::new());
+        Self { job, conn, target, fences, prefix, started, interrupted, failure, effects }
     }
 
     /// The engine, for the rare statement that needs another text on each.
@@ -81,6 +91,9 @@ impl<'c> Tx<'c> {
         if let Some(failure) = &self.failure {
             return Err(failure.clone());
         }
+        if self.interrupted {
+            return Err(StoreError::StatementAbandoned { job: self.job });
+        }
         let checked = if engine::is_transaction_control(sql) {
             Err(StoreError::TransactionControl { statement: engine::excerpt(sql) })
         } else {
@@ -91,7 +104,9 @@ impl<'c> Tx<'c> {
         }
         self.started = true;
         let prefix = std::mem::take(&mut self.prefix);
+        self.interrupted = true;
         let outcome = self.conn.run(prefix, sql, params).await;
+        self.interrupted = false;
         outcome.map_err(|error| {
             let error = error.into_store(self.target, Role::Writer, sql);
             self.fail(error)
@@ -105,7 +120,9 @@ impl<'c> Tx<'c> {
         }
         self.started = true;
         let text = format!("{}{sql}", std::mem::take(&mut self.prefix));
+        self.interrupted = true;
         let outcome = self.conn.batch(&text).await;
+        self.interrupted = false;
         outcome.map_err(|error| {
             let error = self.target.error(Role::Writer, sql, error);
             self.fail(error)
@@ -131,6 +148,11 @@ impl<'c> Tx<'c> {
 
     pub(crate) fn fences(&mut self) -> &mut Fences {
         self.fences
+    }
+
+    /// Whether a statement was dropped before its end, so that the state of the transaction is not known.
+    pub(crate) fn is_interrupted(&self) -> bool {
+        self.interrupted
     }
 
     /// Whether a statement was sent, so that a savepoint is open.

@@ -24,9 +24,18 @@ use crate::options::StoreOptions;
 use crate::pool::Pool;
 use crate::tx::{Effect, Fences, Tx};
 
-const FIRST_SAVEPOINT: &str = "SAVEPOINT job;";
-const NEXT_SAVEPOINT: &str = "RELEASE SAVEPOINT job;SAVEPOINT job;";
-const UNDO_SAVEPOINT: &str = "ROLLBACK TO SAVEPOINT job";
+/// A job's savepoint. Two names take turns: undoing a job whose savepoint was never made then fails, and does not reach back to
+/// the savepoint of the job before it.
+#[derive(Clone, Copy)]
+struct Savepoint {
+    /// Run before the first statement of the job.
+    open: &'static str,
+    undo: &'static str,
+}
+
+const FIRST: Savepoint = Savepoint { open: "SAVEPOINT job_a;", undo: "ROLLBACK TO SAVEPOINT job_a" };
+const AFTER_A: Savepoint = Savepoint { open: "RELEASE SAVEPOINT job_a;SAVEPOINT job_b;", undo: "ROLLBACK TO SAVEPOINT job_b" };
+const AFTER_B: Savepoint = Savepoint { open: "RELEASE SAVEPOINT job_b;SAVEPOINT job_a;", undo: "ROLLBACK TO SAVEPOINT job_a" };
 
 /// How long undoing may take on a server that may have gone away, before the connection is given up.
 const UNDO_TIME_LIMIT: Duration = Duration::from_secs(5);
@@ -276,28 +285,23 @@ impl Writer {
     async fn group(&mut self, mut conn: Conn, waiting: &mut VecDeque<Box<dyn Job>>) -> usize {
         // A job alone needs no savepoint: the whole transaction is its own.
         let alone = waiting.len() == 1;
-        let mut savepoint_open = false;
+        let mut savepoint = FIRST;
         let mut fences = Fences::default();
         let mut done: Vec<Done> = Vec::with_capacity(waiting.len());
         while let Some(mut job) = waiting.pop_front() {
-            let prefix = match (alone, savepoint_open) {
-                (true, _) => "",
-                (false, false) => FIRST_SAVEPOINT,
-                (false, true) => NEXT_SAVEPOINT,
-            };
+            let prefix = if alone { "" } else { savepoint.open };
             let (mut ran, started) = self.run_job(job.as_mut(), &mut conn, &mut fences, prefix).await;
-            savepoint_open |= started;
-            if started
-                && !alone
-                && let Ran::Failed { cause, .. } = &mut ran
-            {
-                // Locks taken since the savepoint are given back with it, so fences have to be checked again.
-                fences.clear();
-                if let Err(error) = self.control(&mut conn, UNDO_SAVEPOINT, Some(UNDO_TIME_LIMIT)).await {
-                    // The engine has rolled back everything by itself (a full disk), or the connection is gone.
-                    let undo = self.shared.target.error(Role::Writer, UNDO_SAVEPOINT, error);
-                    ran = Ran::Lost(cause.take().unwrap_or(undo));
+            if started && !alone {
+                if let Ran::Failed { cause, .. } = &mut ran {
+                    // Locks taken since the savepoint are given back with it, so fences have to be checked again.
+                    fences.clear();
+                    if let Err(error) = self.control(&mut conn, savepoint.undo, Some(UNDO_TIME_LIMIT)).await {
+                        // The engine has rolled back everything by itself (a full disk), or the connection is gone.
+                        let undo = self.shared.target.error(Role::Writer, savepoint.undo, error);
+                        ran = Ran::Lost(cause.take().unwrap_or(undo));
+                    }
                 }
+                savepoint = if savepoint.undo == AFTER_A.undo { AFTER_B } else { AFTER_A };
             }
             match ran {
                 Ran::Kept(effects) => done.push(Done::kept(job, effects)),
@@ -314,7 +318,7 @@ impl Writer {
     async fn run_job(&self, job: &mut dyn Job, conn: &mut Conn, fences: &mut Fences, prefix: &'static str) -> (Ran, bool) {
         let name = job.name();
         let limit = self.shared.options.job_time_limit.filter(|_| job.is_limited());
-        let mut tx = Tx::new(conn, &self.shared.target, fences, prefix);
+        let mut tx = Tx::new(name, conn, &self.shared.target, fences, prefix);
         let running = AssertUnwindSafe(job.run(&mut tx)).catch_unwind();
         let outcome = match limit {
             Some(limit) => tokio::time::timeout(limit, running).await.map_err(|_| limit),
@@ -323,8 +327,12 @@ impl Writer {
         let started = tx.started();
         let failure = tx.take_failure();
         let effects = tx.take_effects();
+        let interrupted = tx.is_interrupted();
         let ran = match (outcome, failure) {
             (_, Some(failure)) if engine::is_lost(&failure) => Ran::Lost(failure),
+            // Ended in the middle of a statement: nobody knows how far it got.
+            (Err(limit), _) if interrupted => Ran::Lost(StoreError::JobTimeLimit { job: name, limit }),
+            _ if interrupted => Ran::Lost(StoreError::StatementAbandoned { job: name }),
             (Err(limit), cause) => Ran::Failed { instead: Some(StoreError::JobTimeLimit { job: name, limit }), cause },
             (Ok(Err(panic)), cause) => {
                 let message = panic_message(panic.as_ref());

@@ -193,7 +193,7 @@ async fn a_job_that_panics_is_rolled_back_and_the_writer_goes_on() {
 
 #[tokio::test]
 async fn a_job_that_hangs_is_ended_and_the_writer_goes_on() {
-    let options = StoreOptions { job_time_limit: Some(Duration::from_millis(200)), ..testing::options() };
+    let options = StoreOptions { job_time_limit: Some(Duration::from_millis(500)), ..testing::options() };
     for store in stores_with(options).await {
         let outcome = store
             .write("hang", |tx| {
@@ -417,5 +417,80 @@ async fn nothing_follows_a_commit_that_crashed() {
             assert!(matches!(outcome, Err(StoreError::Crashed)));
             assert_eq!(ran.load(Ordering::SeqCst), 0);
         }
+    }
+}
+
+/// Undoing must never reach back to the job before: its savepoint has another name.
+#[tokio::test]
+async fn failing_jobs_between_good_ones_take_nothing_with_them() {
+    for store in stores().await {
+        let outcomes = in_one_group((0..40).map(|n| {
+            let store = &store;
+            async move {
+                store
+                    .write("mixed", move |tx| {
+                        Box::pin(async move {
+                            match n % 5 {
+                                // No statement at all, so no savepoint.
+                                1 => return Ok(0),
+                                // A statement that cannot even be prepared.
+                                2 => return tx.execute("INSERT INTO nowhere (n) VALUES ($1)", params![n]).await,
+                                // No statement, and an error.
+                                3 => return Err(StoreError::Closed),
+                                _ => {}
+                            }
+                            tx.execute("INSERT INTO test_number (n) VALUES ($1)", params![n]).await?;
+                            if n % 5 == 4 { Err(StoreError::Closed) } else { Ok(1) }
+                        })
+                    })
+                    .await
+            }
+        }))
+        .await;
+        let expected: Vec<i64> = (0..40).filter(|n| n % 5 == 0).collect();
+        assert_eq!(numbers(&store).await, expected, "{:?}", store.backend());
+        for (n, outcome) in outcomes.iter().enumerate() {
+            assert_eq!(outcome.is_ok(), n % 5 < 2, "{n}: {outcome:?}");
+        }
+    }
+}
+
+/// Runs for a second or more.
+const SLOW: &str = "WITH RECURSIVE c (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 8000000) \
+                    SELECT count(*) AS c FROM c";
+
+#[tokio::test]
+async fn a_job_that_abandons_a_statement_is_not_trusted_and_nothing_is_kept() {
+    for store in stores().await {
+        let abandoning = store.write("abandon", |tx| {
+            Box::pin(async move {
+                tx.execute("INSERT INTO test_number (n) VALUES (2)", params![]).await?;
+                {
+                    let mut statement = Box::pin(tx.query(SLOW, params![]));
+                    assert!(futures::poll!(statement.as_mut()).is_pending());
+                }
+                let after = tx.execute("INSERT INTO test_number (n) VALUES (4)", params![]).await;
+                assert!(matches!(after, Err(StoreError::StatementAbandoned { job: "abandon" })), "{after:?}");
+                Ok::<_, StoreError>(())
+            })
+        });
+        let (before, abandoned, after) = tokio::join!(insert(&store, 1), abandoning, insert(&store, 5));
+        assert!(matches!(before, Err(StoreError::StatementAbandoned { job: "abandon" })), "{before:?}");
+        assert!(matches!(abandoned, Err(StoreError::StatementAbandoned { .. })), "{abandoned:?}");
+        after.unwrap();
+        assert_eq!(numbers(&store).await, [5], "{:?}", store.backend());
+    }
+}
+
+#[tokio::test]
+async fn a_statement_that_takes_too_long_ends_its_group_and_the_writer_goes_on() {
+    let options = StoreOptions { job_time_limit: Some(Duration::from_millis(500)), ..testing::options() };
+    for store in stores_with(options).await {
+        let slow = store.write("slow", |tx| Box::pin(async move { tx.query(SLOW, params![]).await }));
+        let (before, slow, after) = tokio::join!(insert(&store, 1), slow, insert(&store, 2));
+        assert!(matches!(&before, Err(error @ StoreError::JobTimeLimit { job: "slow", .. }) if error.is_transient()));
+        assert!(matches!(slow, Err(StoreError::JobTimeLimit { .. })), "{slow:?}");
+        after.unwrap();
+        assert_eq!(numbers(&store).await, [2], "{:?}", store.backend());
     }
 }
