@@ -47,10 +47,7 @@ pub struct CrashPlan {
 impl CrashPlan {
     /// A process that lives until it is killed.
     pub fn new(trace: Trace) -> Self {
-        Self {
-            state: Mutex::default(),
-            trace,
-        }
+        Self { state: Mutex::default(), trace }
     }
 
     /// Sets the moment of death, counted from now; `None` takes it back.
@@ -72,11 +69,7 @@ impl CrashPlan {
     }
 
     fn pulse(&self) -> Pulse {
-        if self.is_dead() {
-            Pulse::Dead
-        } else {
-            Pulse::Alive
-        }
+        if self.is_dead() { Pulse::Dead } else { Pulse::Alive }
     }
 
     /// Asked before signed bytes are handed to a node.
@@ -86,17 +79,13 @@ impl CrashPlan {
             return Pulse::Dead;
         }
         state.broadcasts += 1;
-        self.die_at(&mut state, |state| {
-            state.point == Some(CrashPoint::BeforeBroadcast(state.broadcasts))
-        })
+        self.die_at(&mut state, |state| state.point == Some(CrashPoint::BeforeBroadcast(state.broadcasts)))
     }
 
     /// Asked after signed bytes were handed to a node.
     pub fn after_broadcast(&self) -> Pulse {
         let mut state = self.state.lock();
-        self.die_at(&mut state, |state| {
-            state.point == Some(CrashPoint::AfterBroadcast(state.broadcasts))
-        })
+        self.die_at(&mut state, |state| state.point == Some(CrashPoint::AfterBroadcast(state.broadcasts)))
     }
 
     /// Asked before any other request.
@@ -109,11 +98,7 @@ impl CrashPlan {
             state.dead = true;
             self.trace.push(format!("crash {:?}", state.point));
         }
-        if state.dead {
-            Pulse::Dead
-        } else {
-            Pulse::Alive
-        }
+        if state.dead { Pulse::Dead } else { Pulse::Alive }
     }
 }
 
@@ -134,17 +119,11 @@ impl CommitHook for CrashPlan {
         }
         state.commits += 1;
         self.trace.push(format!("commit {}", jobs.join(" ")));
-        self.die_at(&mut state, |state| {
-            state.point == Some(CrashPoint::BeforeCommit(state.commits))
-        })
-        .into()
+        self.die_at(&mut state, |state| state.point == Some(CrashPoint::BeforeCommit(state.commits))).into()
     }
 
     fn after_commit(&self, _jobs: &[&'static str]) -> HookAction {
         let mut state = self.state.lock();
-        self.die_at(&mut state, |state| {
-            state.point == Some(CrashPoint::AfterCommit(state.commits))
-        })
-        .into()
+        self.die_at(&mut state, |state| state.point == Some(CrashPoint::AfterCommit(state.commits))).into()
     }
 }

@@ -4,9 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tempfile::TempDir;
-use windlass_store::{
-    CommitHook, ManualClock, Store, StoreError, StoreOptions, Synchronous, params,
-};
+use windlass_store::{CommitHook, ManualClock, Store, StoreError, StoreOptions, Synchronous, params};
 
 /// Environment variable with the URL of a PostgreSQL server for tests.
 pub const POSTGRES_VARIABLE: &str = "WINDLASS_TEST_POSTGRES";
@@ -31,10 +29,7 @@ impl Database {
     /// A fresh SQLite file.
     pub fn sqlite() -> std::io::Result<Self> {
         // In memory where the machine has such a folder: a run makes thousands of small commits.
-        let folder = tempfile::Builder::new()
-            .prefix("windlass-sim-")
-            .tempdir_in("/dev/shm")
-            .or_else(|_| tempfile::tempdir());
+        let folder = tempfile::Builder::new().prefix("windlass-sim-").tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir());
         folder.map(Self::Sqlite)
     }
 
@@ -59,11 +54,7 @@ impl Database {
     }
 
     /// Opens the database for one process.
-    pub async fn open(
-        &self,
-        clock: Arc<ManualClock>,
-        hook: Arc<dyn CommitHook>,
-    ) -> Result<Store, StoreError> {
+    pub async fn open(&self, clock: Arc<ManualClock>, hook: Arc<dyn CommitHook>) -> Result<Store, StoreError> {
         let options = StoreOptions {
             clock,
             hook: Some(hook),
@@ -85,11 +76,8 @@ impl Database {
 
 async fn on_server(server: &str, statement: String) -> Result<(), StoreError> {
     let store = Store::open(server).await?;
-    let done: Result<u64, StoreError> = store
-        .write("sim schema", move |tx| {
-            Box::pin(async move { tx.execute(&statement, params![]).await })
-        })
-        .await;
+    let done: Result<u64, StoreError> =
+        store.write("sim schema", move |tx| Box::pin(async move { tx.execute(&statement, params![]).await })).await;
     store.close().await;
     done.map(|_| ())
 }

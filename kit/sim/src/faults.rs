@@ -64,12 +64,7 @@ pub struct Lies {
 impl Lies {
     /// Every kind of lie with probability `p`.
     pub fn all(p: f64) -> Self {
-        Self {
-            wrong_block: p,
-            missing_logs: p,
-            missing_receipt: p,
-            wrong_nonce: p,
-        }
+        Self { wrong_block: p, missing_logs: p, missing_receipt: p, wrong_nonce: p }
     }
 }
 
@@ -99,19 +94,12 @@ impl FaultProfile {
 
     /// Up to `heads` behind, changing often.
     pub fn lagging(heads: usize) -> Self {
-        Self {
-            lag_changes: 0.05,
-            lag_heads: heads,
-            ..Self::default()
-        }
+        Self { lag_changes: 0.05, lag_heads: heads, ..Self::default() }
     }
 
     /// Lies with probability `p`.
     pub fn lying(p: f64) -> Self {
-        Self {
-            lies: Lies::all(p),
-            ..Self::default()
-        }
+        Self { lies: Lies::all(p), ..Self::default() }
     }
 
     /// A random mixture without lies: some faults off, some rare, some frequent. Runs in which a single fault dominates find
@@ -197,20 +185,13 @@ impl FaultyRpc {
     /// A connection of a process: it ends when the process dies, and its requests are written to the trace.
     #[must_use]
     pub fn connect(&self, process: Arc<CrashPlan>, trace: Trace) -> Self {
-        Self {
-            process: Some(process),
-            trace,
-            ..self.clone()
-        }
+        Self { process: Some(process), trace, ..self.clone() }
     }
 
     /// A connection whose requests pass a gate.
     #[must_use]
     pub fn behind(&self, gate: Gate) -> Self {
-        Self {
-            gate: Some(gate),
-            ..self.clone()
-        }
+        Self { gate: Some(gate), ..self.clone() }
     }
 
     /// Changes the faults from now on. A profile without lag catches up at once.
@@ -256,34 +237,21 @@ impl FaultyRpc {
     fn attempt(&self, method: &str, params: &Value) -> Result<Value, RpcError> {
         let broadcast = method == "eth_sendRawTransaction";
         let process = self.process.as_deref();
-        let alive = process.map_or(Pulse::Alive, |process| {
-            if broadcast {
-                process.before_broadcast()
-            } else {
-                process.before_request()
-            }
-        });
+        let alive =
+            process.map_or(Pulse::Alive, |process| if broadcast { process.before_broadcast() } else { process.before_request() });
         if alive == Pulse::Dead {
             return Err(refused());
         }
-        let answer = if broadcast {
-            self.broadcast(params)
-        } else {
-            self.read(method, params)
-        };
+        let answer = if broadcast { self.broadcast(params) } else { self.read(method, params) };
         if broadcast && process.is_some_and(|process| process.after_broadcast() == Pulse::Dead) {
-            return Err(RpcError::Closed {
-                reason: "the process died".to_owned(),
-            });
+            return Err(RpcError::Closed { reason: "the process died".to_owned() });
         }
         answer
     }
 
     fn broadcast(&self, params: &Value) -> Result<Value, RpcError> {
         // Whatever the endpoint does with them: the bytes are in foreign hands now.
-        let raw: Option<Bytes> = params
-            .get(0)
-            .and_then(|raw| serde_json::from_value(raw.clone()).ok());
+        let raw: Option<Bytes> = params.get(0).and_then(|raw| serde_json::from_value(raw.clone()).ok());
         let (fault, lost, errored, doubled) = {
             let mut node = self.node.lock();
             let fault = node.roll();
@@ -325,17 +293,11 @@ impl FaultyRpc {
             if node.chance(profile.lag_changes) {
                 node.behind = node.rng.random_range(0..=profile.lag_heads);
             }
-            let view = View {
-                behind: node.behind,
-                sees_pool: !node.chance(profile.pool_blind),
-            };
+            let view = View { behind: node.behind, sees_pool: !node.chance(profile.pool_blind) };
             (fault, view, profile.lies)
         };
         with_fault(method, fault, || {
-            let answer = self
-                .chain
-                .request(view, method, params)
-                .map_err(node_error)?;
+            let answer = self.chain.request(view, method, params).map_err(node_error)?;
             Ok(self.lie(method, answer, &lies))
         })
     }
@@ -346,9 +308,7 @@ impl FaultyRpc {
         let probability = match method {
             "eth_getBlockByNumber" | "eth_getBlockByHash" => lies.wrong_block,
             "eth_getLogs" => lies.missing_logs,
-            "eth_getTransactionReceipt" | "eth_getTransactionByHash" | "eth_getBlockReceipts" => {
-                lies.missing_receipt
-            }
+            "eth_getTransactionReceipt" | "eth_getTransactionByHash" | "eth_getBlockReceipts" => lies.missing_receipt,
             "eth_getTransactionCount" => lies.wrong_nonce,
             _ => 0.0,
         };
@@ -371,11 +331,7 @@ impl FaultyRpc {
             ("eth_getTransactionCount", Value::String(text)) => {
                 let truth = text.parse::<U256>().unwrap_or_default();
                 let off = U256::from(node.rng.random_range(1..=3u64));
-                json!(if node.rng.random_bool(0.5) {
-                    truth.saturating_add(off)
-                } else {
-                    truth.saturating_sub(off)
-                })
+                json!(if node.rng.random_bool(0.5) { truth.saturating_add(off) } else { truth.saturating_sub(off) })
             }
             _ => Value::Null,
         }
@@ -414,11 +370,7 @@ impl Node {
 }
 
 /// Runs the request, or does not, and answers as the fault wants.
-fn with_fault(
-    method: &str,
-    fault: Fault,
-    request: impl FnOnce() -> Result<Value, RpcError>,
-) -> Result<Value, RpcError> {
+fn with_fault(method: &str, fault: Fault, request: impl FnOnce() -> Result<Value, RpcError>) -> Result<Value, RpcError> {
     match fault {
         Fault::None => request(),
         Fault::TimeoutBefore => Err(RpcError::Timeout { after_ms: 10_000 }),
@@ -427,14 +379,10 @@ fn with_fault(
             Err(RpcError::Timeout { after_ms: 10_000 })
         }
         Fault::Refused => Err(refused()),
-        Fault::RateLimited => Err(RpcError::TooManyRequests {
-            retry_after_ms: Some(1_000),
-        }),
-        Fault::ServerError => Err(RpcError::Http {
-            status: 502,
-            retry_after_ms: None,
-            body: "<html>Bad Gateway</html>".to_owned(),
-        }),
+        Fault::RateLimited => Err(RpcError::TooManyRequests { retry_after_ms: Some(1_000) }),
+        Fault::ServerError => {
+            Err(RpcError::Http { status: 502, retry_after_ms: None, body: "<html>Bad Gateway</html>".to_owned() })
+        }
         Fault::Garbage => {
             let _ = request();
             // What a JSON-RPC client passes on when a proxy answers with some other JSON.
@@ -453,24 +401,14 @@ fn refused() -> RpcError {
 }
 
 fn node_error(error: crate::chain::NodeError) -> RpcError {
-    RpcError::Response {
-        code: error.code,
-        message: error.message,
-        data: error.data,
-    }
+    RpcError::Response { code: error.code, message: error.message, data: error.data }
 }
 
 /// Start of an answer for the trace.
 fn brief(value: &Value) -> String {
     match value {
         Value::Object(object) => {
-            let field = |name: &str| {
-                object
-                    .get(name)
-                    .and_then(Value::as_str)
-                    .unwrap_or("-")
-                    .to_owned()
-            };
+            let field = |name: &str| object.get(name).and_then(Value::as_str).unwrap_or("-").to_owned();
             format!("{{number {} hash {}}}", field("number"), field("hash"))
         }
         Value::Array(list) => format!("[{} items]", list.len()),

@@ -8,10 +8,7 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use windlass_chain::{
-    Batch, ChainError, Delivery, Endpoints, EndpointsConfig, FollowConfig, FollowedBlock, Follower,
-    Rpc,
-};
+use windlass_chain::{Batch, ChainError, Delivery, Endpoints, EndpointsConfig, FollowConfig, FollowedBlock, Follower, Rpc};
 use windlass_store::{FromColumn, Migration, Migrations, Row, Store, StoreError, Tx, UnixMillis, params};
 
 use crate::chain::SimChain;
@@ -83,9 +80,7 @@ impl Program for FollowerProgram {
         let rpcs = self
             .nodes
             .iter()
-            .map(|node| {
-                Arc::new(node.connect(host.process.clone(), host.trace.clone())) as Arc<dyn Rpc>
-            })
+            .map(|node| Arc::new(node.connect(host.process.clone(), host.trace.clone())) as Arc<dyn Rpc>)
             .collect();
         let config = EndpointsConfig {
             clock: host.clock.clone(),
@@ -94,17 +89,9 @@ impl Program for FollowerProgram {
             ..EndpointsConfig::new("sim", [])
         };
         let endpoints = Endpoints::with_rpcs(&config, rpcs, Vec::new(), false);
-        host.store
-            .migrate(&windlass_chain::MIGRATIONS)
-            .await
-            .map_err(StepError::fault)?;
-        host.store
-            .migrate(&TABLES)
-            .await
-            .map_err(StepError::fault)?;
-        let follower = Follower::load(host.store.clone(), endpoints, self.config.clone())
-            .await
-            .map_err(StepError::fault)?;
+        host.store.migrate(&windlass_chain::MIGRATIONS).await.map_err(StepError::fault)?;
+        host.store.migrate(&TABLES).await.map_err(StepError::fault)?;
+        let follower = Follower::load(host.store.clone(), endpoints, self.config.clone()).await.map_err(StepError::fault)?;
         Ok(vec![Box::new(Consumer {
             follower,
             store: host.store.clone(),
@@ -134,13 +121,7 @@ struct Consumer {
 
 impl Consumer {
     async fn read_view(&self) -> Result<Vec<Seen>, StoreError> {
-        let rows = self
-            .store
-            .query(
-                "SELECT number, hash, parent, logs FROM sim_view ORDER BY number",
-                params![],
-            )
-            .await?;
+        let rows = self.store.query("SELECT number, hash, parent, logs FROM sim_view ORDER BY number", params![]).await?;
         rows.iter().map(seen).collect()
     }
 }
@@ -167,19 +148,10 @@ impl Actor for Consumer {
         let Some(batch) = self.follower.poll().await.map_err(StepError::fault)? else {
             return Ok(Progress::Idle);
         };
-        let what = format!(
-            "-{} +{} head {}",
-            batch.removed.len(),
-            batch.added.len(),
-            batch.head.number
-        );
+        let what = format!("-{} +{} head {}", batch.removed.len(), batch.added.len(), batch.head.number);
         let sparse = self.sparse;
-        let done: Result<(), RecordError> = self
-            .store
-            .write("sim.view", move |tx| {
-                Box::pin(async move { write_down(tx, &batch, sparse).await })
-            })
-            .await;
+        let done: Result<(), RecordError> =
+            self.store.write("sim.view", move |tx| Box::pin(async move { write_down(tx, &batch, sparse).await })).await;
         match done {
             Ok(()) => {}
             Err(RecordError::Violation(violation)) => return Err(violation.into()),
@@ -197,35 +169,16 @@ async fn write_down(tx: &mut Tx<'_>, batch: &Batch, sparse: bool) -> Result<(), 
         let newest = newest(tx).await?;
         let is_newest = newest.is_some_and(|newest| newest.hash == block.hash);
         // What was left out as uninteresting may be taken back without a row.
-        Violation::unless(is_newest || sparse, || {
-            format!("block {} is taken back and is not the newest", block.number)
-        })?;
-        tx.execute(
-            "DELETE FROM sim_view WHERE hash = $1",
-            params![block.hash],
-        )
-        .await?;
+        Violation::unless(is_newest || sparse, || format!("block {} is taken back and is not the newest", block.number))?;
+        tx.execute("DELETE FROM sim_view WHERE hash = $1", params![block.hash]).await?;
     }
     for FollowedBlock { block, logs, .. } in &batch.added {
         let newest = newest(tx).await?;
-        let fits = newest.as_ref().is_none_or(|newest| {
-            if sparse {
-                newest.number < block.number
-            } else {
-                newest.hash == block.parent_hash
-            }
-        });
-        Violation::unless(fits, || {
-            format!("block {} does not follow {newest:?}", block.number)
-        })?;
-        let logs = digest(logs.iter().map(|log| {
-            (
-                log.address,
-                log.topics.as_slice(),
-                &log.data,
-                log.log_index,
-            )
-        }));
+        let fits = newest
+            .as_ref()
+            .is_none_or(|newest| if sparse { newest.number < block.number } else { newest.hash == block.parent_hash });
+        Violation::unless(fits, || format!("block {} does not follow {newest:?}", block.number))?;
+        let logs = digest(logs.iter().map(|log| (log.address, log.topics.as_slice(), &log.data, log.log_index)));
         tx.execute(
             "INSERT INTO sim_view (number, hash, parent, logs) VALUES ($1, $2, $3, $4)",
             params![i64::try_from(block.number).unwrap_or(i64::MAX), block.hash, block.parent_hash, logs],
@@ -237,12 +190,8 @@ async fn write_down(tx: &mut Tx<'_>, batch: &Batch, sparse: bool) -> Result<(), 
 }
 
 async fn newest(tx: &mut Tx<'_>) -> Result<Option<Seen>, StoreError> {
-    let row = tx
-        .query_optional(
-            "SELECT number, hash, parent, logs FROM sim_view ORDER BY number DESC LIMIT 1",
-            params![],
-        )
-        .await?;
+    let row =
+        tx.query_optional("SELECT number, hash, parent, logs FROM sim_view ORDER BY number DESC LIMIT 1", params![]).await?;
     row.as_ref().map(seen).transpose()
 }
 
@@ -260,14 +209,7 @@ pub struct Emitter {
 impl Emitter {
     /// An emitter on `chain`.
     pub fn new(chain: SimChain, address: Address, probability: f64, seed: u64, calm: Calm) -> Self {
-        Self {
-            chain,
-            address,
-            probability,
-            count: 0,
-            rng: ChaCha8Rng::seed_from_u64(seed),
-            calm,
-        }
+        Self { chain, address, probability, count: 0, rng: ChaCha8Rng::seed_from_u64(seed), calm }
     }
 }
 
@@ -283,8 +225,7 @@ impl Actor for Emitter {
         }
         self.count += 1;
         let data = Bytes::copy_from_slice(&self.count.to_be_bytes());
-        self.chain
-            .emit(self.address, vec![keccak256("Event(uint64)")], data);
+        self.chain.emit(self.address, vec![keccak256("Event(uint64)")], data);
         Ok(Progress::Did(format!("log {}", self.count)))
     }
 }
@@ -353,9 +294,7 @@ impl Checker for FollowerChecker {
             return Ok(());
         };
         let existed = self.chain.block_by_hash(newest.hash);
-        Violation::unless(existed.is_some(), || {
-            format!("block {} never existed", newest.number)
-        })?;
+        Violation::unless(existed.is_some(), || format!("block {} never existed", newest.number))?;
         if matches!(self.delivery, Delivery::Finalized) {
             let canonical = self.chain.block(newest.number);
             let same = canonical.is_some_and(|block| block.hash == newest.hash);
@@ -374,23 +313,16 @@ impl Checker for FollowerChecker {
             let same = block.is_some_and(|block| block.hash == seen.hash);
             Violation::unless(same, || format!("block {} is not canonical", seen.number))?;
             let logs = self.logs_of(seen.number).map(|(digest, _)| digest);
-            Violation::unless(logs == Some(seen.logs), || {
-                format!("block {} has other logs", seen.number)
-            })?;
+            Violation::unless(logs == Some(seen.logs), || format!("block {} has other logs", seen.number))?;
         }
         let Some(first) = view.first() else {
             return Err(Violation("nothing was delivered".to_owned()));
         };
         let last = self.chain.head().header.number - self.distance();
         for number in first.number..=last {
-            let present = view
-                .binary_search_by_key(&number, |seen| seen.number)
-                .is_ok();
-            let wanted =
-                !self.sparse || self.logs_of(number).is_some_and(|(_, has_logs)| has_logs);
-            Violation::unless(present || !wanted, || {
-                format!("block {number} is missing, the view ends at {:?}", view.last())
-            })?;
+            let present = view.binary_search_by_key(&number, |seen| seen.number).is_ok();
+            let wanted = !self.sparse || self.logs_of(number).is_some_and(|(_, has_logs)| has_logs);
+            Violation::unless(present || !wanted, || format!("block {number} is missing, the view ends at {:?}", view.last()))?;
         }
         Ok(())
     }

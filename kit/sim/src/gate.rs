@@ -18,9 +18,7 @@ struct State {
 
 impl Default for Gate {
     fn default() -> Self {
-        Self {
-            state: watch::Sender::new(State::default()),
-        }
+        Self { state: watch::Sender::new(State::default()) }
     }
 }
 

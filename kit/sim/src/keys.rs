@@ -63,9 +63,7 @@ impl Transfer {
             access_list: Default::default(),
             input: self.data.clone(),
         };
-        let signature = signer
-            .sign_preimage(&transaction.encoded_for_signing())
-            .await?;
+        let signature = signer.sign_preimage(&transaction.encoded_for_signing()).await?;
         let signed = TxEnvelope::Eip1559(transaction.into_signed(signature));
         Ok(signed.encoded_2718().into())
     }

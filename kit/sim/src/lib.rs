@@ -27,7 +27,6 @@ pub use faults::{FaultProfile, FaultyRpc, Lies};
 pub use gate::Gate;
 pub use keys::{Transfer, signer};
 pub use simulation::{
-    Actor, Checker, CrashPolicy, Failure, Host, ProcessId, Program, Progress, Simulation,
-    StepError, Violation,
+    Actor, Checker, CrashPolicy, Failure, Host, ProcessId, Program, Progress, Simulation, StepError, Violation,
 };
 pub use trace::Trace;

@@ -11,17 +11,13 @@ use rand_chacha::ChaCha8Rng;
 use tokio::sync::broadcast;
 use windlass_chain::{Endpoints, EndpointsConfig, Rpc};
 use windlass_keys::LocalSigner;
-use windlass_outbox::{
-    FeePolicy, Intent, IntentId, IntentStatus, Outbox, OutboxConfig, OutboxError, State, Transition,
-};
-use windlass_store::UnixMillis;
+use windlass_outbox::{FeePolicy, Intent, IntentId, IntentStatus, Outbox, OutboxConfig, OutboxError, State, Transition};
+use windlass_store::{Store, UnixMillis, params};
 
 use crate::chain::{Landed, SignedTransaction, SimChain};
 use crate::crash::CrashPlan;
 use crate::faults::FaultyRpc;
-use crate::simulation::{
-    Actor, Checker, Host, Program, Progress, StepError, Violation,
-};
+use crate::simulation::{Actor, Checker, Host, Program, Progress, StepError, Violation};
 use crate::world::ForeignHashes;
 
 /// No endpoint lags by more changes of the head than this.
@@ -51,6 +47,8 @@ struct Book {
     by_marker: BTreeMap<B256, usize>,
     /// How many of the orders the user may ask for by now.
     released: usize,
+    /// How many of the signed transactions that nodes saw were found in the database.
+    found_in_rows: usize,
 }
 
 /// What the user wants and was told. Lives outside of the processes, as a user does.
@@ -61,12 +59,7 @@ pub struct Orders {
 
 impl Orders {
     /// `count` orders with contents by seed, none of them released.
-    pub fn new(
-        count: usize,
-        seed: u64,
-        confirmations: u64,
-        mut adjust: impl FnMut(usize, Intent) -> Intent,
-    ) -> Self {
+    pub fn new(count: usize, seed: u64, confirmations: u64, mut adjust: impl FnMut(usize, Intent) -> Intent) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let mut book = Book::default();
         for index in 0..count {
@@ -93,9 +86,7 @@ impl Orders {
                 block: None,
             });
         }
-        Self {
-            book: Arc::new(Mutex::new(book)),
-        }
+        Self { book: Arc::new(Mutex::new(book)) }
     }
 
     /// The user may ask for the first `count` orders from now on.
@@ -130,11 +121,7 @@ impl Orders {
 
     fn pick(&self, rng: &mut ChaCha8Rng) -> Option<(usize, Order)> {
         let book = self.book.lock();
-        let waiting = book
-            .orders
-            .iter()
-            .take(book.released)
-            .position(|order| order.id.is_none());
+        let waiting = book.orders.iter().take(book.released).position(|order| order.id.is_none());
         let index = match waiting {
             Some(index) if book.released == 1 || rng.random_bool(0.8) => index,
             // A user who is not sure asks again.
@@ -147,16 +134,12 @@ impl Orders {
     fn acknowledge(&self, index: usize, id: IntentId) -> Result<(), Violation> {
         let mut book = self.book.lock();
         let known = book.by_id.insert(id, index);
-        Violation::unless(known.is_none_or(|known| known == index), || {
-            format!("two orders have the id {id}")
-        })?;
+        Violation::unless(known.is_none_or(|known| known == index), || format!("two orders have the id {id}"))?;
         let Some(order) = book.orders.get_mut(index) else {
             return Ok(());
         };
         let before = order.id.replace(id);
-        Violation::unless(before.is_none_or(|before| before == id), || {
-            format!("{} has two ids", order.key)
-        })
+        Violation::unless(before.is_none_or(|before| before == id), || format!("{} has two ids", order.key))
     }
 
     /// Takes note of what the outbox tells, and checks that the way there is allowed.
@@ -171,8 +154,7 @@ impl Orders {
         };
         if let Some(before) = &order.state {
             let taken_back = order.block.is_none_or(|block| may_be_lost(block, chain));
-            allowed(before, &status.state, taken_back)
-                .map_err(|violation| Violation(format!("{}: {violation}", order.key)))?;
+            allowed(before, &status.state, taken_back).map_err(|violation| Violation(format!("{}: {violation}", order.key)))?;
         }
         if matches!(status.state, State::Final | State::Reverted(_)) {
             buried(order, status.tx_hash, chain)?;
@@ -186,11 +168,8 @@ impl Orders {
 /// Whether some node may believe that a block is not canonical: it is not, or nodes that lag still answer from the branch
 /// before.
 fn may_be_lost(hash: B256, chain: &SimChain) -> bool {
-    let canonical = chain.block_by_hash(hash).is_some_and(|block| {
-        chain
-            .block(block.header.number)
-            .is_some_and(|found| found.hash == hash)
-    });
+    let canonical =
+        chain.block_by_hash(hash).is_some_and(|block| chain.block(block.header.number).is_some_and(|found| found.hash == hash));
     !canonical || chain.heads_since_reorganisation() <= LAG_HEADS
 }
 
@@ -210,9 +189,7 @@ fn rank(state: &State) -> u8 {
 /// [`OutboxChecker`] have.
 fn allowed(before: &State, after: &State, taken_back: bool) -> Result<(), Violation> {
     if before.is_terminal() {
-        return Violation::unless(before == after, || {
-            format!("the terminal state {before} became {after}")
-        });
+        return Violation::unless(before == after, || format!("the terminal state {before} became {after}"));
     }
     let back = rank(after) < rank(before);
     let from_block = matches!(before, State::Included);
@@ -223,17 +200,12 @@ fn allowed(before: &State, after: &State, taken_back: bool) -> Result<(), Violat
 
 /// Final means: on the canonical chain, as deep as was asked for.
 fn buried(order: &Order, hash: Option<B256>, chain: &SimChain) -> Result<(), Violation> {
-    let hash =
-        hash.ok_or_else(|| Violation(format!("{} is finished without a transaction", order.key)))?;
-    let place = chain
-        .landed_at(hash)
-        .ok_or_else(|| Violation(format!("{} is finished, but {hash} is not on the chain", order.key)))?;
+    let hash = hash.ok_or_else(|| Violation(format!("{} is finished without a transaction", order.key)))?;
+    let place =
+        chain.landed_at(hash).ok_or_else(|| Violation(format!("{} is finished, but {hash} is not on the chain", order.key)))?;
     let depth = (chain.head().header.number + 1).saturating_sub(place.block_number);
     Violation::unless(depth >= order.intent.confirmations, || {
-        format!(
-            "{} is finished at depth {depth} of {}",
-            order.key, order.intent.confirmations
-        )
+        format!("{} is finished at depth {depth} of {}", order.key, order.intent.confirmations)
     })
 }
 
@@ -254,6 +226,8 @@ pub struct OutboxProgram {
     pub quorum: usize,
     /// What its user wants.
     pub orders: Orders,
+    /// Transactions that others sign with its key.
+    pub foreign: ForeignHashes,
     /// Seed of the user.
     pub seed: u64,
 }
@@ -268,9 +242,7 @@ impl Program for OutboxProgram {
         let rpcs = self
             .nodes
             .iter()
-            .map(|node| {
-                Arc::new(node.connect(host.process.clone(), host.trace.clone())) as Arc<dyn Rpc>
-            })
+            .map(|node| Arc::new(node.connect(host.process.clone(), host.trace.clone())) as Arc<dyn Rpc>)
             .collect();
         let endpoints = Endpoints::with_rpcs(
             &EndpointsConfig {
@@ -283,24 +255,11 @@ impl Program for OutboxProgram {
             Vec::new(),
             false,
         );
-        host.store
-            .migrate(&windlass_outbox::MIGRATIONS)
-            .await
-            .map_err(StepError::fault)?;
-        let config = OutboxConfig {
-            chain: "sim".to_owned(),
-            holder: self.name.clone(),
-            ..self.config.clone()
-        };
-        let outbox = Outbox::open(
-            host.store.clone(),
-            endpoints,
-            Arc::new(self.signer.clone()),
-            config,
-        )
-        .await
-        .map_err(StepError::fault)?;
-        let machine = OutboxActor {
+        host.store.migrate(&windlass_outbox::MIGRATIONS).await.map_err(StepError::fault)?;
+        let config = OutboxConfig { chain: "sim".to_owned(), holder: self.name.clone(), ..self.config.clone() };
+        let outbox =
+            Outbox::open(host.store.clone(), endpoints, Arc::new(self.signer.clone()), config).await.map_err(StepError::fault)?;
+        let mut machine = OutboxActor {
             name: format!("{} outbox", self.name),
             events: outbox.events(),
             outbox: outbox.clone(),
@@ -308,7 +267,10 @@ impl Program for OutboxProgram {
             chain: self.chain.clone(),
             caught_up: false,
             process: host.process.clone(),
+            store: host.store.clone(),
+            foreign: self.foreign.clone(),
         };
+        machine.look_at_rows().await?;
         let user = UserActor {
             name: format!("{} user", self.name),
             outbox,
@@ -329,6 +291,8 @@ struct OutboxActor {
     /// Whether the states of all orders were read since the start: events of the time before the start are lost.
     caught_up: bool,
     process: Arc<CrashPlan>,
+    store: Store,
+    foreign: ForeignHashes,
 }
 
 impl OutboxActor {
@@ -347,6 +311,37 @@ impl OutboxActor {
             self.hear(&status)?;
         }
         self.caught_up = true;
+        Ok(())
+    }
+
+    /// What left is recorded, and no nonce is given to two intents: every signed transaction that a node saw has its row.
+    async fn look_at_rows(&mut self) -> Result<(), StepError> {
+        let from = self.orders.book.lock().found_in_rows;
+        let fresh = self.chain.seen_since(from);
+        let account = self.outbox.account();
+        for transaction in &fresh {
+            let ours = transaction.sender == account && !self.foreign.lock().contains(&transaction.hash);
+            if !ours {
+                continue;
+            }
+            let sql = "SELECT raw FROM outbox_attempts WHERE tx_hash = $1";
+            let row = self.store.query_optional(sql, params![transaction.hash]).await.map_err(StepError::fault)?;
+            Violation::unless(row.is_some(), || format!("{} left before it was recorded", transaction.hash))?;
+        }
+        if fresh.is_empty() {
+            return Ok(());
+        }
+        self.orders.book.lock().found_in_rows = from + fresh.len();
+        let shared = self
+            .store
+            .query(
+                "SELECT nonce FROM outbox_attempts WHERE intent_id IS NOT NULL \
+                 GROUP BY nonce HAVING COUNT(DISTINCT intent_id) > 1",
+                params![],
+            )
+            .await
+            .map_err(StepError::fault)?;
+        Violation::unless(shared.is_empty(), || format!("the rows have nonces of two intents: {shared:?}"))?;
         Ok(())
     }
 
@@ -393,6 +388,9 @@ impl Actor for OutboxActor {
         }
         let report = self.outbox.turn(now).await.map_err(|error| self.judge(error));
         self.listen().await?;
+        if !self.process.is_dead() {
+            self.look_at_rows().await?;
+        }
         let report = report?;
         if report.is_idle() {
             return Ok(Progress::Idle);
@@ -424,11 +422,7 @@ impl Actor for UserActor {
         if known && self.rng.random_bool(0.9) {
             return Ok(Progress::Idle);
         }
-        let id = self
-            .outbox
-            .submit(order.intent)
-            .await
-            .map_err(StepError::fault)?;
+        let id = self.outbox.submit(order.intent).await.map_err(StepError::fault)?;
         self.orders.acknowledge(index, id)?;
         Ok(Progress::Did(format!("{} is {id}", order.key)))
     }
@@ -471,23 +465,8 @@ pub struct OutboxChecker {
 
 impl OutboxChecker {
     /// Watches `account`.
-    pub fn new(
-        chain: SimChain,
-        account: Address,
-        orders: Orders,
-        foreign: ForeignHashes,
-        limits: OutboxLimits,
-    ) -> Self {
-        Self {
-            chain,
-            account,
-            orders,
-            foreign,
-            limits,
-            looked_at: 0,
-            head: B256::ZERO,
-            by_nonce: BTreeMap::new(),
-        }
+    pub fn new(chain: SimChain, account: Address, orders: Orders, foreign: ForeignHashes, limits: OutboxLimits) -> Self {
+        Self { chain, account, orders, foreign, limits, looked_at: 0, head: B256::ZERO, by_nonce: BTreeMap::new() }
     }
 
     fn purpose(&self, transaction: &SignedTransaction) -> Result<Purpose, Violation> {
@@ -496,16 +475,12 @@ impl OutboxChecker {
             return Ok(Purpose::Filler);
         }
         let book = self.orders.book.lock();
-        let index = B256::try_from(transaction.input.as_ref())
-            .ok()
-            .and_then(|marker| book.by_marker.get(&marker).copied());
+        let index = B256::try_from(transaction.input.as_ref()).ok().and_then(|marker| book.by_marker.get(&marker).copied());
         let (index, order) = index
             .and_then(|index| Some((index, book.orders.get(index)?)))
             .ok_or_else(|| Violation(format!("{} is no order of anybody", transaction.hash)))?;
         let same = transaction.to == order.intent.to && transaction.value == order.intent.value;
-        Violation::unless(same, || {
-            format!("{} is not what {} asked for", transaction.hash, order.key)
-        })?;
+        Violation::unless(same, || format!("{} is not what {} asked for", transaction.hash, order.key))?;
         Ok(Purpose::Order(index))
     }
 
@@ -513,21 +488,14 @@ impl OutboxChecker {
         let fresh = self.chain.seen_since(self.looked_at);
         self.looked_at += fresh.len();
         for transaction in fresh {
-            let ours = transaction.sender == self.account
-                && !self.foreign.lock().contains(&transaction.hash);
+            let ours = transaction.sender == self.account && !self.foreign.lock().contains(&transaction.hash);
             if !ours {
                 continue;
             }
             let cap = self.limits.max_fee_per_gas;
-            Violation::unless(
-                cap.is_none_or(|cap| transaction.max_fee_per_gas <= cap),
-                || {
-                    format!(
-                        "{} offers {} wei per gas, above the cap",
-                        transaction.hash, transaction.max_fee_per_gas
-                    )
-                },
-            )?;
+            Violation::unless(cap.is_none_or(|cap| transaction.max_fee_per_gas <= cap), || {
+                format!("{} offers {} wei per gas, above the cap", transaction.hash, transaction.max_fee_per_gas)
+            })?;
             if let Purpose::Order(index) = self.purpose(&transaction)? {
                 let users = self.by_nonce.entry(transaction.nonce).or_default();
                 users.insert(index);
@@ -561,18 +529,15 @@ impl OutboxChecker {
         }
         if let Some(budget) = self.limits.budget_per_day {
             for (day, paid) in fees {
-                Violation::unless(paid <= budget, || {
-                    format!("{paid} wei of fees on day {day}, the budget is {budget}")
-                })?;
+                Violation::unless(paid <= budget, || format!("{paid} wei of fees on day {day}, the budget is {budget}"))?;
             }
         }
         let dropped = self.orders.all();
         for (index, order) in dropped.iter().enumerate() {
             let is_dropped = matches!(order.state, Some(State::Dropped(_)));
-            Violation::unless(
-                !is_dropped || !landed.contains_key(&Purpose::Order(index)),
-                || format!("{} is dropped and on the chain", order.key),
-            )?;
+            Violation::unless(!is_dropped || !landed.contains_key(&Purpose::Order(index)), || {
+                format!("{} is dropped and on the chain", order.key)
+            })?;
         }
         Ok(landed)
     }
@@ -607,9 +572,7 @@ impl Checker for OutboxChecker {
                     return Err(Violation(format!("{} ended as {other:?}", order.key)));
                 }
             };
-            Violation::unless(times == expected, || {
-                format!("{} is {times} times on the chain", order.key)
-            })?;
+            Violation::unless(times == expected, || format!("{} is {times} times on the chain", order.key))?;
         }
         let waiting: Vec<u64> = self
             .chain

@@ -304,11 +304,7 @@ impl Simulation {
     }
 
     /// Runs until `done`, for at most `limit` steps. Answers whether it was reached.
-    pub async fn run_until(
-        &mut self,
-        limit: u64,
-        mut done: impl FnMut(&Self) -> bool,
-    ) -> Result<bool, Failure> {
+    pub async fn run_until(&mut self, limit: u64, mut done: impl FnMut(&Self) -> bool) -> Result<bool, Failure> {
         for _ in 0..limit {
             if done(self) {
                 return Ok(true);
@@ -320,11 +316,7 @@ impl Simulation {
 
     /// The second half of a run: the faults end, and what was begun must come to its end within `limit` steps. Then the
     /// final checks.
-    pub async fn settle(
-        &mut self,
-        limit: u64,
-        done: impl FnMut(&Self) -> bool,
-    ) -> Result<(), Failure> {
+    pub async fn settle(&mut self, limit: u64, done: impl FnMut(&Self) -> bool) -> Result<(), Failure> {
         self.trace.push("heal");
         self.set_crashes(None);
         let mut healers = std::mem::take(&mut self.healers);
@@ -333,9 +325,7 @@ impl Simulation {
         }
         self.healers = healers;
         if !self.run_until(limit, done).await? {
-            return Err(self.failure(format!(
-                "not live: without faults the goal was not reached in {limit} steps"
-            )));
+            return Err(self.failure(format!("not live: without faults the goal was not reached in {limit} steps")));
         }
         let now = self.clock.now();
         let mut checkers = std::mem::take(&mut self.checkers);
@@ -350,12 +340,7 @@ impl Simulation {
 
     /// A failure of this run with its seed and trace.
     pub fn failure(&self, what: impl Into<String>) -> Failure {
-        Failure {
-            seed: self.seed,
-            step: self.steps,
-            what: what.into(),
-            trace: self.trace.tail(80),
-        }
+        Failure { seed: self.seed, step: self.steps, what: what.into(), trace: self.trace.tail(80) }
     }
 
     /// Closes the stores and removes the database. Without it the database is removed as well as can be.
@@ -378,19 +363,13 @@ impl Simulation {
         if self.crash_policy.is_some() && self.steps - self.armed_at > REARM_STEPS {
             self.arm();
         }
-        let due = self
-            .processes
-            .iter()
-            .position(|process| process.store.is_none() && process.start_at <= now);
+        let due = self.processes.iter().position(|process| process.store.is_none() && process.start_at <= now);
         match due {
             Some(index) => self.start(index, now).await?,
             None => self.act(now).await?,
         }
         for index in 0..self.processes.len() {
-            let dead = self
-                .processes
-                .get(index)
-                .is_some_and(|process| process.store.is_some() && process.life.is_dead());
+            let dead = self.processes.get(index).is_some_and(|process| process.store.is_some() && process.life.is_dead());
             if dead {
                 self.crashes += 1;
                 self.armed_at = self.steps;
@@ -416,12 +395,7 @@ impl Simulation {
     }
 
     async fn act(&mut self, now: UnixMillis) -> Result<(), Failure> {
-        let machines = self
-            .processes
-            .iter()
-            .filter(|process| !process.paused)
-            .map(|process| process.actors.len())
-            .sum::<usize>();
+        let machines = self.processes.iter().filter(|process| !process.paused).map(|process| process.actors.len()).sum::<usize>();
         let machines = u32::try_from(machines).unwrap_or(u32::MAX);
         let world: u32 = self.world.iter().map(|(weight, _)| *weight).sum();
         let total = machines * self.machine_weight + world;
@@ -438,8 +412,7 @@ impl Simulation {
                     let alive = !process.life.is_dead();
                     let outcome = actor.step(now).await;
                     let alive = alive && !process.life.is_dead();
-                    return report(&self.trace, actor.name(), now, outcome, alive)
-                        .map_err(|violation| self.failure(violation.0));
+                    return report(&self.trace, actor.name(), now, outcome, alive).map_err(|violation| self.failure(violation.0));
                 }
                 dice -= self.machine_weight;
             }
@@ -447,8 +420,7 @@ impl Simulation {
         for (weight, actor) in &mut self.world {
             if dice < *weight {
                 let outcome = actor.step(now).await;
-                return report(&self.trace, actor.name(), now, outcome, true)
-                    .map_err(|violation| self.failure(violation.0));
+                return report(&self.trace, actor.name(), now, outcome, true).map_err(|violation| self.failure(violation.0));
             }
             dice -= *weight;
         }
@@ -490,15 +462,13 @@ impl Simulation {
         process.store = Some(store);
         match started {
             Ok(actors) => {
-                self.trace
-                    .push(format!("{now} {name} started, incarnation {incarnation}"));
+                self.trace.push(format!("{now} {name} started, incarnation {incarnation}"));
                 process.actors = actors;
                 Ok(())
             }
             Err(StepError::Violation(violation)) => Err(self.failure(violation.0)),
             Err(StepError::Fault(error)) => {
-                self.trace
-                    .push(format!("{now} {name} did not start: {error}"));
+                self.trace.push(format!("{now} {name} did not start: {error}"));
                 if !life.is_dead() {
                     // A supervisor would start it again.
                     self.bury(index, Duration::from_secs(1)).await;
@@ -516,8 +486,7 @@ impl Simulation {
         };
         process.actors.clear();
         process.start_at = now.saturating_add(down);
-        self.trace
-            .push(format!("{now} {} is down", process.program.name()));
+        self.trace.push(format!("{now} {} is down", process.program.name()));
         if let Some(store) = process.store.take() {
             store.close().await;
         }

@@ -70,9 +70,6 @@ impl Trace {
 
 impl fmt::Debug for Trace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Trace")
-            .field("count", &self.count())
-            .field("hash", &format_args!("{:016x}", self.hash()))
-            .finish()
+        f.debug_struct("Trace").field("count", &self.count()).field("hash", &format_args!("{:016x}", self.hash())).finish()
     }
 }

@@ -57,13 +57,7 @@ pub struct Miner {
 impl Miner {
     /// A miner of `chain`.
     pub fn new(chain: SimChain, interval: Duration, seed: u64, calm: Calm) -> Self {
-        Self {
-            chain,
-            interval,
-            next: UnixMillis(0),
-            rng: rng(seed),
-            calm,
-        }
+        Self { chain, interval, next: UnixMillis(0), rng: rng(seed), calm }
     }
 }
 
@@ -85,12 +79,7 @@ impl Actor for Miner {
             _ => usize::MAX,
         };
         let block = self.chain.mine_at_most(seconds(now), limit);
-        Ok(Progress::Did(format!(
-            "block {} {} with {} transactions",
-            block.header.number,
-            block.hash,
-            block.transactions.len()
-        )))
+        Ok(Progress::Did(format!("block {} {} with {} transactions", block.header.number, block.hash, block.transactions.len())))
     }
 }
 
@@ -106,20 +95,8 @@ pub struct Forker {
 
 impl Forker {
     /// Forks with `probability` per step, to a depth in `depth`.
-    pub fn new(
-        chain: SimChain,
-        probability: f64,
-        depth: RangeInclusive<u64>,
-        seed: u64,
-        calm: Calm,
-    ) -> Self {
-        Self {
-            chain,
-            probability,
-            depth,
-            rng: rng(seed),
-            calm,
-        }
+    pub fn new(chain: SimChain, probability: f64, depth: RangeInclusive<u64>, seed: u64, calm: Calm) -> Self {
+        Self { chain, probability, depth, rng: rng(seed), calm }
     }
 }
 
@@ -146,9 +123,7 @@ impl Actor for Forker {
             _ => Fate::Random,
         };
         let done = self.chain.reorganise(depth, length, fate);
-        Ok(Progress::Did(format!(
-            "reorganised {done} blocks into {length}, {fate:?}"
-        )))
+        Ok(Progress::Did(format!("reorganised {done} blocks into {length}, {fate:?}")))
     }
 }
 
@@ -165,20 +140,8 @@ pub struct FeeStorm {
 
 impl FeeStorm {
     /// Storms with `probability` per step.
-    pub fn new(
-        chain: SimChain,
-        probability: f64,
-        gwei: RangeInclusive<u64>,
-        seed: u64,
-        calm: Calm,
-    ) -> Self {
-        Self {
-            chain,
-            probability,
-            gwei,
-            rng: rng(seed),
-            calm,
-        }
+    pub fn new(chain: SimChain, probability: f64, gwei: RangeInclusive<u64>, seed: u64, calm: Calm) -> Self {
+        Self { chain, probability, gwei, rng: rng(seed), calm }
     }
 }
 
@@ -211,13 +174,7 @@ pub struct MoodyPool {
 impl MoodyPool {
     /// Evicts and freezes a random waiting transaction with these probabilities per step.
     pub fn new(chain: SimChain, evict: f64, freeze: f64, seed: u64, calm: Calm) -> Self {
-        Self {
-            chain,
-            evict,
-            freeze,
-            rng: rng(seed),
-            calm,
-        }
+        Self { chain, evict, freeze, rng: rng(seed), calm }
     }
 }
 
@@ -228,10 +185,7 @@ impl Actor for MoodyPool {
     }
 
     async fn step(&mut self, _now: UnixMillis) -> Result<Progress, StepError> {
-        let (evict, freeze) = (
-            self.rng.random_bool(self.evict),
-            self.rng.random_bool(self.freeze),
-        );
+        let (evict, freeze) = (self.rng.random_bool(self.evict), self.rng.random_bool(self.freeze));
         if self.calm.is_set() || !(evict || freeze) {
             return Ok(Progress::Idle);
         }
@@ -260,20 +214,8 @@ pub struct Weather {
 
 impl Weather {
     /// Changes the weather at all `nodes` with `probability` per step.
-    pub fn new(
-        nodes: Vec<FaultyRpc>,
-        probability: f64,
-        keep_one: bool,
-        seed: u64,
-        calm: Calm,
-    ) -> Self {
-        Self {
-            nodes,
-            probability,
-            keep_one,
-            rng: rng(seed),
-            calm,
-        }
+    pub fn new(nodes: Vec<FaultyRpc>, probability: f64, keep_one: bool, seed: u64, calm: Calm) -> Self {
+        Self { nodes, probability, keep_one, rng: rng(seed), calm }
     }
 }
 
@@ -316,23 +258,8 @@ pub struct Banker {
 
 impl Banker {
     /// Empties or fills `account` with `probability` per step.
-    pub fn new(
-        chain: SimChain,
-        account: Address,
-        full: U256,
-        probability: f64,
-        seed: u64,
-        calm: Calm,
-    ) -> Self {
-        Self {
-            chain,
-            account,
-            full,
-            probability,
-            dry: false,
-            rng: rng(seed),
-            calm,
-        }
+    pub fn new(chain: SimChain, account: Address, full: U256, probability: f64, seed: u64, calm: Calm) -> Self {
+        Self { chain, account, full, probability, dry: false, rng: rng(seed), calm }
     }
 }
 
@@ -375,22 +302,8 @@ pub struct Stranger {
 
 impl Stranger {
     /// Sends with `probability` per step; notes the hashes in `sent`.
-    pub fn new(
-        chain: SimChain,
-        signer: LocalSigner,
-        probability: f64,
-        sent: ForeignHashes,
-        seed: u64,
-        calm: Calm,
-    ) -> Self {
-        Self {
-            chain,
-            signer,
-            probability,
-            sent,
-            rng: rng(seed),
-            calm,
-        }
+    pub fn new(chain: SimChain, signer: LocalSigner, probability: f64, sent: ForeignHashes, seed: u64, calm: Calm) -> Self {
+        Self { chain, signer, probability, sent, rng: rng(seed), calm }
     }
 }
 
@@ -413,10 +326,7 @@ impl Actor for Stranger {
             max_priority_fee_per_gas: u128::from(self.rng.random_range(2..40u64) * GWEI),
             ..Transfer::new(self.chain.chain_id(), nonce, Address::repeat_byte(0x55))
         };
-        let raw = transfer
-            .sign(&self.signer)
-            .await
-            .map_err(StepError::fault)?;
+        let raw = transfer.sign(&self.signer).await.map_err(StepError::fault)?;
         self.sent.lock().insert(alloy_primitives::keccak256(&raw));
         Ok(Progress::Did(match self.chain.submit(&raw) {
             Ok(hash) => format!("sent {hash} with nonce {nonce}"),

@@ -1,11 +1,5 @@
 //! The scripted chain behaves as a node does where a client can see it.
-#![allow(
-    missing_docs,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,9 +7,7 @@ use std::sync::Arc;
 use alloy_primitives::{Address, B256, Bytes, U256};
 use serde_json::{Value, json};
 use windlass_keys::{LocalSigner, Signer};
-use windlass_sim::chain::{
-    CallOutcome, Fate, GWEI, PoolRules, Refusal, SimChain, SimChainConfig, View, ether, revert_with,
-};
+use windlass_sim::chain::{CallOutcome, Fate, GWEI, PoolRules, Refusal, SimChain, SimChainConfig, View, ether, revert_with};
 use windlass_sim::{CrashPlan, CrashPoint, FaultProfile, FaultyRpc, Lies, Trace, Transfer, signer};
 use windlass_store::{CommitHook, HookAction};
 
@@ -23,25 +15,16 @@ const START: u64 = 1_700_000_000;
 
 fn world() -> (SimChain, LocalSigner) {
     let signer = signer(1).unwrap();
-    let chain = SimChain::new(SimChainConfig {
-        balances: BTreeMap::from([(signer.address(), ether(1))]),
-        ..SimChainConfig::default()
-    });
+    let chain =
+        SimChain::new(SimChainConfig { balances: BTreeMap::from([(signer.address(), ether(1))]), ..SimChainConfig::default() });
     (chain, signer)
 }
 
 fn transfer(nonce: u64) -> Transfer {
-    Transfer {
-        gas_limit: 30_000,
-        ..Transfer::new(31_337, nonce, Address::repeat_byte(9))
-    }
+    Transfer { gas_limit: 30_000, ..Transfer::new(31_337, nonce, Address::repeat_byte(9)) }
 }
 
-async fn submit(
-    chain: &SimChain,
-    signer: &LocalSigner,
-    transfer: &Transfer,
-) -> Result<B256, Refusal> {
+async fn submit(chain: &SimChain, signer: &LocalSigner, transfer: &Transfer) -> Result<B256, Refusal> {
     chain.submit(&transfer.sign(signer).await.unwrap())
 }
 
@@ -64,18 +47,12 @@ async fn the_pool_has_the_rules_of_geth() {
     // Both fields must rise.
     let mut half = transfer(0);
     half.max_fee_per_gas *= 2;
-    assert_eq!(
-        submit(&chain, &signer, &half).await.unwrap_err(),
-        Refusal::ReplacementUnderpriced
-    );
+    assert_eq!(submit(&chain, &signer, &half).await.unwrap_err(), Refusal::ReplacementUnderpriced);
     let mut enough = transfer(0);
     enough.max_fee_per_gas = enough.max_fee_per_gas * 110 / 100;
     enough.max_priority_fee_per_gas = enough.max_priority_fee_per_gas * 110 / 100;
     let replacement = submit(&chain, &signer, &enough).await.unwrap();
-    assert_eq!(
-        ask(&chain, "eth_getTransactionByHash", json!([first])),
-        Value::Null
-    );
+    assert_eq!(ask(&chain, "eth_getTransactionByHash", json!([first])), Value::Null);
 
     // A gap waits.
     submit(&chain, &signer, &transfer(2)).await.unwrap();
@@ -83,50 +60,26 @@ async fn the_pool_has_the_rules_of_geth() {
     assert_eq!(chain.nonce(signer.address()), 1);
     assert_eq!(chain.landed()[0].transaction.hash, replacement);
     let late = submit(&chain, &signer, &transfer(0)).await.unwrap_err();
-    assert_eq!(
-        late.to_string(),
-        "nonce too low: next nonce 1, tx nonce 0"
-    );
-    let pending = ask(
-        &chain,
-        "eth_getTransactionCount",
-        json!([signer.address(), "pending"]),
-    );
+    assert_eq!(late.to_string(), "nonce too low: next nonce 1, tx nonce 0");
+    let pending = ask(&chain, "eth_getTransactionCount", json!([signer.address(), "pending"]));
     assert_eq!(pending, json!("0x1"));
     submit(&chain, &signer, &transfer(1)).await.unwrap();
     chain.mine(START + 24);
     assert_eq!(chain.nonce(signer.address()), 3);
 
-    let poor = Transfer {
-        value: ether(2),
-        ..transfer(3)
-    };
+    let poor = Transfer { value: ether(2), ..transfer(3) };
     let refused = submit(&chain, &signer, &poor).await.unwrap_err();
-    assert!(
-        refused
-            .to_string()
-            .starts_with("insufficient funds for gas * price + value: balance "),
-        "{refused}"
-    );
+    assert!(refused.to_string().starts_with("insufficient funds for gas * price + value: balance "), "{refused}");
     // The cost of what waits counts.
-    let half = Transfer {
-        value: ether(1) / U256::from(2),
-        ..transfer(3)
-    };
+    let half = Transfer { value: ether(1) / U256::from(2), ..transfer(3) };
     submit(&chain, &signer, &half).await.unwrap();
     let second_half = Transfer { nonce: 4, ..half };
     let refused = submit(&chain, &signer, &second_half).await.unwrap_err();
     assert!(refused.to_string().contains("queued cost"), "{refused}");
 
-    let foreign = Transfer {
-        chain_id: 1,
-        ..transfer(5)
-    };
+    let foreign = Transfer { chain_id: 1, ..transfer(5) };
     assert_eq!(
-        submit(&chain, &signer, &foreign)
-            .await
-            .unwrap_err()
-            .to_string(),
+        submit(&chain, &signer, &foreign).await.unwrap_err().to_string(),
         "invalid chain id for signer: have 1 want 31337"
     );
 }
@@ -134,31 +87,17 @@ async fn the_pool_has_the_rules_of_geth() {
 #[tokio::test]
 async fn limits_of_the_pool_hold() {
     let (chain, signer) = world();
-    chain.set_pool_rules(PoolRules {
-        account_slots: Some(2),
-        account_queue: 1,
-        tip_floor: 1_000,
-        ..PoolRules::default()
-    });
+    chain.set_pool_rules(PoolRules { account_slots: Some(2), account_queue: 1, tip_floor: 1_000, ..PoolRules::default() });
     submit(&chain, &signer, &transfer(0)).await.unwrap();
     submit(&chain, &signer, &transfer(1)).await.unwrap();
-    assert_eq!(
-        submit(&chain, &signer, &transfer(2)).await.unwrap_err(),
-        Refusal::AccountLimit { pooled: 2 }
-    );
-    let cheap = Transfer {
-        max_priority_fee_per_gas: 999,
-        ..transfer(0)
-    };
+    assert_eq!(submit(&chain, &signer, &transfer(2)).await.unwrap_err(), Refusal::AccountLimit { pooled: 2 });
+    let cheap = Transfer { max_priority_fee_per_gas: 999, ..transfer(0) };
     assert!(matches!(
         submit(&chain, &signer, &cheap).await.unwrap_err(),
         Refusal::ReplacementUnderpriced | Refusal::Underpriced { .. }
     ));
     // Behind a gap one may wait; a second pushes the highest nonce out.
-    chain.set_pool_rules(PoolRules {
-        account_queue: 1,
-        ..PoolRules::default()
-    });
+    chain.set_pool_rules(PoolRules { account_queue: 1, ..PoolRules::default() });
     submit(&chain, &signer, &transfer(7)).await.unwrap();
     submit(&chain, &signer, &transfer(6)).await.unwrap();
     let nonces: Vec<u64> = chain.pooled().iter().map(|t| t.nonce).collect();
@@ -168,21 +107,14 @@ async fn limits_of_the_pool_hold() {
 #[tokio::test]
 async fn a_transaction_that_cannot_pay_the_base_fee_waits() {
     let (chain, signer) = world();
-    let cheap = Transfer {
-        max_fee_per_gas: u128::from(5 * GWEI),
-        max_priority_fee_per_gas: u128::from(GWEI),
-        ..transfer(0)
-    };
+    let cheap = Transfer { max_fee_per_gas: u128::from(5 * GWEI), max_priority_fee_per_gas: u128::from(GWEI), ..transfer(0) };
     submit(&chain, &signer, &cheap).await.unwrap();
     chain.set_next_base_fee(50 * GWEI);
     chain.mine(START + 12);
     assert_eq!(chain.nonce(signer.address()), 0);
     // An empty block lowers the base fee by an eighth.
     let block = chain.mine(START + 24);
-    assert_eq!(
-        block.header.base_fee_per_gas,
-        Some(50 * GWEI - 50 * GWEI / 8)
-    );
+    assert_eq!(block.header.base_fee_per_gas, Some(50 * GWEI - 50 * GWEI / 8));
     for step in 0..30 {
         chain.mine(START + 36 + 12 * step);
     }
@@ -205,19 +137,11 @@ async fn a_reorganisation_takes_back_state_and_returns_or_loses_transactions() {
     assert_eq!(chain.head().header.number, 1);
     assert_eq!(chain.nonce(signer.address()), 0);
     assert_eq!(chain.balance(signer.address()), ether(1));
-    assert_eq!(
-        ask(&chain, "eth_getTransactionReceipt", json!([hash])),
-        Value::Null
-    );
+    assert_eq!(ask(&chain, "eth_getTransactionReceipt", json!([hash])), Value::Null);
     assert_ne!(chain.block(1).unwrap().hash, old.hash);
     // A node that lags still believes in the old branch.
-    let behind = View {
-        behind: 2,
-        sees_pool: true,
-    };
-    let old_view = chain
-        .request(behind, "eth_getTransactionReceipt", &json!([hash]))
-        .unwrap();
+    let behind = View { behind: 2, sees_pool: true };
+    let old_view = chain.request(behind, "eth_getTransactionReceipt", &json!([hash])).unwrap();
     assert_eq!(old_view["blockHash"], json!(old.hash));
 
     submit(&chain, &signer, &transfer(0)).await.unwrap();
@@ -262,24 +186,13 @@ async fn handlers_answer_calls_and_keep_slots_by_fork() {
         }),
     );
     let error = chain
-        .request(
-            View::default(),
-            "eth_call",
-            &json!([{"to": counter, "input": Bytes::from_static(b"fail")}, "latest"]),
-        )
+        .request(View::default(), "eth_call", &json!([{"to": counter, "input": Bytes::from_static(b"fail")}, "latest"]))
         .unwrap_err();
     assert_eq!((error.code, error.message.as_str()), (3, "execution reverted: not today"));
-    let estimate = ask(
-        &chain,
-        "eth_estimateGas",
-        json!([{"from": signer.address(), "to": counter}]),
-    );
+    let estimate = ask(&chain, "eth_estimateGas", json!([{"from": signer.address(), "to": counter}]));
     assert_eq!(estimate, json!("0x6590"));
 
-    let call = Transfer {
-        to: counter,
-        ..transfer(0)
-    };
+    let call = Transfer { to: counter, ..transfer(0) };
     submit(&chain, &signer, &call).await.unwrap();
     let block = chain.mine(START + 12);
     let logs = ask(
@@ -306,8 +219,7 @@ async fn blocks_are_what_clients_parse_and_hash() {
     assert_eq!(block.header.inner.hash_slow(), block.header.hash);
     assert_eq!(block.transactions.len(), 2);
     let receipts = ask(&chain, "eth_getBlockReceipts", json!(["latest"]));
-    let receipts: Vec<alloy_rpc_types_eth::TransactionReceipt> =
-        serde_json::from_value(receipts).unwrap();
+    let receipts: Vec<alloy_rpc_types_eth::TransactionReceipt> = serde_json::from_value(receipts).unwrap();
     assert_eq!(receipts[1].from, signer.address());
     assert_eq!(receipts[0].inner.logs().len(), 1);
     let history = ask(&chain, "eth_feeHistory", json!(["0x2", "latest", [50.0]]));
@@ -322,12 +234,7 @@ async fn faults_follow_the_seed() {
         for step in 1..20 {
             chain.mine(START + 12 * step);
         }
-        let profile = FaultProfile {
-            lies: Lies::all(0.2),
-            lag_changes: 0.2,
-            lag_heads: 5,
-            ..FaultProfile::flaky(0.05)
-        };
+        let profile = FaultProfile { lies: Lies::all(0.2), lag_changes: 0.2, lag_heads: 5, ..FaultProfile::flaky(0.05) };
         let trace = Trace::default();
         let life = Arc::new(CrashPlan::new(trace.clone()));
         let node = FaultyRpc::new(chain, "a", seed, profile).connect(life, trace.clone());
@@ -348,8 +255,7 @@ async fn faults_follow_the_seed() {
 async fn a_dead_process_has_no_effect() {
     let (chain, signer) = world();
     let plan = Arc::new(CrashPlan::new(Trace::default()));
-    let node = FaultyRpc::new(chain.clone(), "a", 1, FaultProfile::none())
-        .connect(plan.clone(), Trace::default());
+    let node = FaultyRpc::new(chain.clone(), "a", 1, FaultProfile::none()).connect(plan.clone(), Trace::default());
     let send = async |nonce| {
         let raw = transfer(nonce).sign(&signer).await.unwrap();
         node.ask("eth_sendRawTransaction", &json!([raw]))

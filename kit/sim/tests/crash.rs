@@ -1,11 +1,5 @@
 //! The life of transactions under crashes at every kind of moment.
-#![allow(
-    missing_docs,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod support;
 
@@ -37,12 +31,7 @@ async fn life(seed: u64, database: Database) -> (World, Result<(), Failure>) {
 }
 
 async fn crash_and_settle(world: &mut World) -> Result<(), Failure> {
-    world.sim.set_crashes(Some(CrashPolicy {
-        budget: CRASHES,
-        within_commits: 3,
-        within_broadcasts: 2,
-        down_ms: 0..=3_000,
-    }));
+    world.sim.set_crashes(Some(CrashPolicy { budget: CRASHES, within_commits: 3, within_broadcasts: 2, down_ms: 0..=3_000 }));
     let orders = world.orders.clone();
     let reached = world
         .sim

@@ -1,11 +1,5 @@
 //! The follower's recorded view under forks, restarts, lies and late endpoints.
-#![allow(
-    missing_docs,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod support;
 
@@ -19,9 +13,7 @@ use windlass_chain::{Delivery, FollowConfig, LogFilter, Start};
 use windlass_sim::chain::{SimChain, SimChainConfig};
 use windlass_sim::follower::{Emitter, FollowerChecker, FollowerProgram};
 use windlass_sim::world::{Calm, Forker, Miner, Weather};
-use windlass_sim::{
-    CrashPolicy, Database, Failure, FaultProfile, FaultyRpc, Simulation,
-};
+use windlass_sim::{CrashPolicy, Database, Failure, FaultProfile, FaultyRpc, Simulation};
 
 const WATCHED: Address = Address::repeat_byte(0x77);
 
@@ -59,22 +51,12 @@ async fn follow(seed: u64, database: Database, options: Options) -> (Simulation,
         log_range_limit: Some(50),
         ..SimChainConfig::default()
     });
-    let liars = options
-        .profiles
-        .iter()
-        .any(|profile| profile.lies != Default::default());
+    let liars = options.profiles.iter().any(|profile| profile.lies != Default::default());
     let nodes: Vec<FaultyRpc> = options
         .profiles
         .iter()
         .enumerate()
-        .map(|(index, profile)| {
-            FaultyRpc::new(
-                chain.clone(),
-                &format!("node{index}"),
-                sim.draw_seed(),
-                profile.clone(),
-            )
-        })
+        .map(|(index, profile)| FaultyRpc::new(chain.clone(), &format!("node{index}"), sim.draw_seed(), profile.clone()))
         .collect();
     let program = FollowerProgram {
         chain: chain.clone(),
@@ -93,12 +75,7 @@ async fn follow(seed: u64, database: Database, options: Options) -> (Simulation,
     sim.add_checker(Box::new(FollowerChecker::new(&program, WATCHED, liars)));
     let view = program.view.clone();
     sim.add_process(Arc::new(program));
-    let (a, b, c, d) = (
-        sim.draw_seed(),
-        sim.draw_seed(),
-        sim.draw_seed(),
-        sim.draw_seed(),
-    );
+    let (a, b, c, d) = (sim.draw_seed(), sim.draw_seed(), sim.draw_seed(), sim.draw_seed());
     let interval = Duration::from_secs(3);
     sim.add_actor(10, Box::new(Miner::new(chain.clone(), interval, a, calm.clone())));
     sim.add_actor(10, Box::new(Emitter::new(chain.clone(), WATCHED, 0.2, b, calm.clone())));
@@ -108,12 +85,7 @@ async fn follow(seed: u64, database: Database, options: Options) -> (Simulation,
         let weather = Weather::new(nodes.clone(), 0.1, false, d, calm.clone());
         sim.add_actor(2, Box::new(weather));
     }
-    sim.set_crashes(Some(CrashPolicy {
-        budget: options.crashes,
-        within_commits: 5,
-        within_broadcasts: 0,
-        down_ms: 0..=60_000,
-    }));
+    sim.set_crashes(Some(CrashPolicy { budget: options.crashes, within_commits: 5, within_broadcasts: 0, down_ms: 0..=60_000 }));
     sim.on_heal(move || {
         calm.set();
         nodes.iter().for_each(FaultyRpc::heal);
@@ -156,36 +128,22 @@ fn forks_and_restarts() {
 
 #[test]
 fn forks_as_deep_as_is_allowed() {
-    each(3, |_| Options {
-        forks: 50..=96,
-        ..Options::default()
-    });
+    each(3, |_| Options { forks: 50..=96, ..Options::default() });
 }
 
 #[test]
 fn confirmed_delivery() {
-    each(3, |_| Options {
-        delivery: Delivery::Confirmed(5),
-        ..Options::default()
-    });
+    each(3, |_| Options { delivery: Delivery::Confirmed(5), ..Options::default() });
 }
 
 #[test]
 fn finalized_delivery_takes_nothing_back() {
-    each(3, |_| Options {
-        delivery: Delivery::Finalized,
-        forks: 1..=96,
-        ..Options::default()
-    });
+    each(3, |_| Options { delivery: Delivery::Finalized, forks: 1..=96, ..Options::default() });
 }
 
 #[test]
 fn endpoints_that_fail_and_lag() {
-    each(4, |_| Options {
-        profiles: vec![FaultProfile::none(); 3],
-        weather: true,
-        ..Options::default()
-    });
+    each(4, |_| Options { profiles: vec![FaultProfile::none(); 3], weather: true, ..Options::default() });
 }
 
 #[test]
@@ -193,11 +151,6 @@ fn one_endpoint_of_three_lies() {
     each(4, |seed| {
         let mut profiles = vec![FaultProfile::none(); 3];
         profiles[(seed % 3) as usize] = FaultProfile::lying(0.2);
-        Options {
-            profiles,
-            quorum: 2,
-            crashes: 10,
-            ..Options::default()
-        }
+        Options { profiles, quorum: 2, crashes: 10, ..Options::default() }
     });
 }

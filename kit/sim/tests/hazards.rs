@@ -1,11 +1,5 @@
 //! Transactions under everything that chains, endpoints, money and people do to them.
-#![allow(
-    missing_docs,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod support;
 
@@ -51,10 +45,7 @@ fn deep() -> Options {
         confirmations: 66,
         block_interval: Duration::from_secs(12),
         tick_ms: 0..=6_000,
-        config: OutboxConfig {
-            finality_depth: 66,
-            ..OutboxConfig::default()
-        },
+        config: OutboxConfig { finality_depth: 66, ..OutboxConfig::default() },
         ..Options::default()
     }
 }
@@ -62,10 +53,7 @@ fn deep() -> Options {
 #[test]
 fn reorganisations_to_depth_64_under_load() {
     each(3, async |seed, database| {
-        let options = Options {
-            forks: Some((0.1, 1..=64)),
-            ..deep()
-        };
+        let options = Options { forks: Some((0.1, 1..=64)), ..deep() };
         let mut world = World::new(seed, database, options);
         let outcome = async {
             load(&mut world, 60, 300).await?;
@@ -109,13 +97,7 @@ fn endpoints_that_time_out_refuse_and_lag() {
             ..Options::default()
         };
         let mut world = World::new(seed, database, options);
-        let weather = Weather::new(
-            world.nodes.clone(),
-            0.05,
-            false,
-            world.sim.draw_seed(),
-            world.calm.clone(),
-        );
+        let weather = Weather::new(world.nodes.clone(), 0.05, false, world.sim.draw_seed(), world.calm.clone());
         world.sim.add_actor(2, Box::new(weather));
         let outcome = async {
             load(&mut world, 60, 500).await?;
@@ -132,11 +114,7 @@ fn one_endpoint_of_three_lies() {
         let liar = (seed % 3) as usize;
         let mut profiles = vec![FaultProfile::none(); 3];
         profiles[liar] = FaultProfile::lying(0.3);
-        let options = Options {
-            profiles,
-            quorum: 2,
-            ..Options::default()
-        };
+        let options = Options { profiles, quorum: 2, ..Options::default() };
         let mut world = World::new(seed, database, options);
         let outcome = async {
             load(&mut world, 60, 500).await?;
@@ -153,10 +131,7 @@ fn base_fees_that_jump() {
         let cap = u128::from(100 * GWEI);
         let mut options = Options {
             forks: Some((0.01, 1..=3)),
-            limits: OutboxLimits {
-                max_fee_per_gas: Some(cap),
-                ..OutboxLimits::default()
-            },
+            limits: OutboxLimits { max_fee_per_gas: Some(cap), ..OutboxLimits::default() },
             ..Options::default()
         };
         options.config.fee.max_fee_per_gas = cap;
@@ -183,13 +158,7 @@ fn base_fees_that_jump() {
 fn transactions_stuck_in_the_pool_are_replaced() {
     each(4, async |seed, database| {
         let mut world = World::new(seed, database, Options::default());
-        let pool = MoodyPool::new(
-            world.chain.clone(),
-            0.1,
-            0.9,
-            world.sim.draw_seed(),
-            world.calm.clone(),
-        );
+        let pool = MoodyPool::new(world.chain.clone(), 0.1, 0.9, world.sim.draw_seed(), world.calm.clone());
         world.sim.add_actor(4, Box::new(pool));
         let outcome = async {
             load(&mut world, 80, 800).await?;
@@ -197,10 +166,7 @@ fn transactions_stuck_in_the_pool_are_replaced() {
             for transaction in world.chain.seen() {
                 *attempts.entry(transaction.nonce).or_default() += 1;
             }
-            assert!(
-                attempts.values().any(|count| *count > 1),
-                "seed {seed}: nothing was replaced"
-            );
+            assert!(attempts.values().any(|count| *count > 1), "seed {seed}: nothing was replaced");
             world.settle().await
         }
         .await;
@@ -212,22 +178,11 @@ fn transactions_stuck_in_the_pool_are_replaced() {
 fn an_account_runs_dry_and_is_funded_again() {
     each(4, async |seed, database| {
         let options = Options {
-            adjust: |index, intent| {
-                intent.with_value(alloy_primitives::U256::from(
-                    index as u64 * 20_000 * u64::from(u32::MAX),
-                ))
-            },
+            adjust: |index, intent| intent.with_value(alloy_primitives::U256::from(index as u64 * 20_000 * u64::from(u32::MAX))),
             ..Options::default()
         };
         let mut world = World::new(seed, database, options);
-        let banker = Banker::new(
-            world.chain.clone(),
-            world.account(),
-            plenty(),
-            0.1,
-            world.sim.draw_seed(),
-            world.calm.clone(),
-        );
+        let banker = Banker::new(world.chain.clone(), world.account(), plenty(), 0.1, world.sim.draw_seed(), world.calm.clone());
         world.sim.add_actor(2, Box::new(banker));
         let outcome = async {
             load(&mut world, 100, 500).await?;
@@ -241,10 +196,7 @@ fn an_account_runs_dry_and_is_funded_again() {
 #[test]
 fn the_key_is_used_by_somebody_else() {
     each(6, async |seed, database| {
-        let options = Options {
-            forks: Some((0.01, 1..=3)),
-            ..Options::default()
-        };
+        let options = Options { forks: Some((0.01, 1..=3)), ..Options::default() };
         let mut world = World::new(seed, database, options);
         let stranger = Stranger::new(
             world.chain.clone(),
@@ -269,10 +221,7 @@ fn deadlines_end_in_one_of_two_ways() {
     each(4, async |seed, database| {
         let options = Options {
             orders: 8,
-            limits: OutboxLimits {
-                may_drop: true,
-                ..OutboxLimits::default()
-            },
+            limits: OutboxLimits { may_drop: true, ..OutboxLimits::default() },
             adjust: |index, intent| {
                 let at = support::START.0 + 20_000 + 15_000 * index as i64;
                 intent.with_deadline(windlass_store::UnixMillis(at))
@@ -280,13 +229,7 @@ fn deadlines_end_in_one_of_two_ways() {
             ..Options::default()
         };
         let mut world = World::new(seed, database, options);
-        let pool = MoodyPool::new(
-            world.chain.clone(),
-            0.05,
-            0.3,
-            world.sim.draw_seed(),
-            world.calm.clone(),
-        );
+        let pool = MoodyPool::new(world.chain.clone(), 0.05, 0.3, world.sim.draw_seed(), world.calm.clone());
         world.sim.add_actor(4, Box::new(pool));
         let outcome = async {
             load(&mut world, 40, 400).await?;
@@ -306,16 +249,8 @@ fn a_daily_budget_is_kept() {
             // A day in some hundred steps.
             tick_ms: 0..=120_000,
             block_interval: Duration::from_secs(300),
-            limits: OutboxLimits {
-                budget_per_day: Some(budget),
-                ..OutboxLimits::default()
-            },
-            adjust: |_, intent| {
-                intent.with_fee(FeePolicy {
-                    escalate_after_ms: Some(3_600_000),
-                    ..FeePolicy::default()
-                })
-            },
+            limits: OutboxLimits { budget_per_day: Some(budget), ..OutboxLimits::default() },
+            adjust: |_, intent| intent.with_fee(FeePolicy { escalate_after_ms: Some(3_600_000), ..FeePolicy::default() }),
             ..Options::default()
         };
         options.config.fee.budget_per_day = Some(budget);
@@ -345,39 +280,15 @@ fn everything_at_once() {
         let mut draw = || rng.random::<u64>();
         let (a, b, c, d, e) = (draw(), draw(), draw(), draw(), draw());
         let account = world.account();
+        world.sim.add_actor(2, Box::new(Weather::new(world.nodes.clone(), 0.05, false, a, calm.clone())));
+        world.sim.add_actor(2, Box::new(FeeStorm::new(chain.clone(), 0.1, 1..=100, b, calm.clone())));
+        world.sim.add_actor(2, Box::new(MoodyPool::new(chain.clone(), 0.1, 0.1, c, calm.clone())));
+        world.sim.add_actor(2, Box::new(Banker::new(chain.clone(), account, plenty(), 0.03, d, calm.clone())));
         world.sim.add_actor(
             2,
-            Box::new(Weather::new(world.nodes.clone(), 0.05, false, a, calm.clone())),
+            Box::new(Stranger::new(chain.clone(), world.signer.clone(), 0.05, world.foreign.clone(), e, calm.clone())),
         );
-        world.sim.add_actor(
-            2,
-            Box::new(FeeStorm::new(chain.clone(), 0.1, 1..=100, b, calm.clone())),
-        );
-        world.sim.add_actor(
-            2,
-            Box::new(MoodyPool::new(chain.clone(), 0.1, 0.1, c, calm.clone())),
-        );
-        world.sim.add_actor(
-            2,
-            Box::new(Banker::new(chain.clone(), account, plenty(), 0.03, d, calm.clone())),
-        );
-        world.sim.add_actor(
-            2,
-            Box::new(Stranger::new(
-                chain.clone(),
-                world.signer.clone(),
-                0.05,
-                world.foreign.clone(),
-                e,
-                calm.clone(),
-            )),
-        );
-        world.sim.set_crashes(Some(CrashPolicy {
-            budget: 30,
-            within_commits: 8,
-            within_broadcasts: 2,
-            down_ms: 0..=20_000,
-        }));
+        world.sim.set_crashes(Some(CrashPolicy { budget: 30, within_commits: 8, within_broadcasts: 2, down_ms: 0..=20_000 }));
         let outcome = async {
             load(&mut world, 150, 500).await?;
             world.settle().await

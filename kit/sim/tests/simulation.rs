@@ -1,20 +1,11 @@
 //! The harness itself: it finds what it is there to find, and finds it again.
-#![allow(
-    missing_docs,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
-use windlass_sim::{
-    Actor, Checker, CrashPolicy, Database, Failure, Host, Program, Progress, Simulation, StepError,
-    Violation,
-};
+use windlass_sim::{Actor, Checker, CrashPolicy, Database, Failure, Host, Program, Progress, Simulation, StepError, Violation};
 use windlass_store::{Migration, Migrations, Store, StoreError, UnixMillis, params};
 
 const TABLES: Migrations = Migrations {
@@ -53,13 +44,8 @@ async fn add(store: &Store, changes: Vec<(&'static str, i64)>) -> Result<(), Ste
 }
 
 async fn amount(store: &Store, name: &str) -> Result<i64, StepError> {
-    let row = store
-        .query_optional(
-            "SELECT amount FROM sim_accounts WHERE name = $1",
-            params![name],
-        )
-        .await
-        .map_err(StepError::fault)?;
+    let row =
+        store.query_optional("SELECT amount FROM sim_accounts WHERE name = $1", params![name]).await.map_err(StepError::fault)?;
     row.map_or(Ok(0), |row| row.get("amount").map_err(StepError::fault))
 }
 
@@ -93,21 +79,11 @@ impl Program for Moving {
     }
 
     async fn start(&self, host: &Host) -> Result<Vec<Box<dyn Actor>>, StepError> {
-        host.store
-            .migrate(&TABLES)
-            .await
-            .map_err(StepError::fault)?;
-        let (from, to) = (
-            amount(&host.store, "from").await?,
-            amount(&host.store, "to").await?,
-        );
-        Violation::unless(from + to == 0, || {
-            format!("after a restart: from {from}, to {to}")
-        })?;
+        host.store.migrate(&TABLES).await.map_err(StepError::fault)?;
+        let (from, to) = (amount(&host.store, "from").await?, amount(&host.store, "to").await?);
+        Violation::unless(from + to == 0, || format!("after a restart: from {from}, to {to}"))?;
         let known = self.acknowledged.load(Ordering::SeqCst);
-        Violation::unless(to as u64 >= known, || {
-            format!("{known} moves were acknowledged, {to} are there")
-        })?;
+        Violation::unless(to as u64 >= known, || format!("{known} moves were acknowledged, {to} are there"))?;
         Ok(vec![Box::new(Mover {
             store: host.store.clone(),
             in_two_commits: self.in_two_commits,
@@ -132,16 +108,8 @@ impl Checker for Forever {
 async fn run(seed: u64, in_two_commits: bool) -> (Simulation, Result<(), Failure>) {
     let mut sim = Simulation::new(seed, Database::sqlite().unwrap(), UnixMillis(0));
     sim.add_checker(Box::new(Forever));
-    sim.add_process(Arc::new(Moving {
-        in_two_commits,
-        acknowledged: Arc::default(),
-    }));
-    sim.set_crashes(Some(CrashPolicy {
-        budget: 10,
-        within_commits: 6,
-        within_broadcasts: 0,
-        down_ms: 0..=500,
-    }));
+    sim.add_process(Arc::new(Moving { in_two_commits, acknowledged: Arc::default() }));
+    sim.set_crashes(Some(CrashPolicy { budget: 10, within_commits: 6, within_broadcasts: 0, down_ms: 0..=500 }));
     let outcome = sim.run(150).await;
     (sim, outcome)
 }
@@ -171,11 +139,7 @@ async fn a_machine_that_forgets_the_transaction_is_found() {
     }
     let (seed, failure) = found.expect("a crash between the two commits");
     assert!(failure.what.contains("after a restart"), "{failure}");
-    assert!(
-        failure
-            .to_string()
-            .ends_with(&format!("reproduce with WINDLASS_SEED={seed}"))
-    );
+    assert!(failure.to_string().ends_with(&format!("reproduce with WINDLASS_SEED={seed}")));
     // The same seed finds the same at the same step.
     let (sim, again) = run(seed, true).await;
     sim.close().await;

@@ -72,17 +72,13 @@ pub struct SimBlock {
 impl SimBlock {
     /// Every log with its transaction index and log index.
     pub(crate) fn logs(&self) -> impl Iterator<Item = (u64, u64, &SignedTransaction, &Log)> {
-        self.transactions
-            .iter()
-            .zip(&self.receipts)
-            .zip(0u64..)
-            .flat_map(|((transaction, receipt), index)| {
-                receipt
-                    .logs
-                    .iter()
-                    .zip(receipt.first_log_index..)
-                    .map(move |(log, log_index)| (index, log_index, &**transaction, log))
-            })
+        self.transactions.iter().zip(&self.receipts).zip(0u64..).flat_map(|((transaction, receipt), index)| {
+            receipt
+                .logs
+                .iter()
+                .zip(receipt.first_log_index..)
+                .map(move |(log, log_index)| (index, log_index, &**transaction, log))
+        })
     }
 
     pub(crate) fn block_json(&self, full: bool) -> Value {
@@ -94,13 +90,7 @@ impl SimBlock {
         })
         .unwrap_or(Value::Null);
         let transactions: Vec<Value> = (0..self.transactions.len())
-            .filter_map(|index| {
-                if full {
-                    self.transaction_json(index)
-                } else {
-                    Some(json!(self.transactions.get(index)?.hash))
-                }
-            })
+            .filter_map(|index| if full { self.transaction_json(index) } else { Some(json!(self.transactions.get(index)?.hash)) })
             .collect();
         if let Some(object) = value.as_object_mut() {
             object.insert("transactions".into(), Value::Array(transactions));
@@ -112,30 +102,14 @@ impl SimBlock {
     pub(crate) fn transaction_json(&self, index: usize) -> Option<Value> {
         let transaction = self.transactions.get(index)?;
         let receipt = self.receipts.get(index)?;
-        Some(transaction_json(
-            transaction,
-            Some((self, index as u64, receipt.effective_gas_price)),
-        ))
+        Some(transaction_json(transaction, Some((self, index as u64, receipt.effective_gas_price))))
     }
 
-    pub(crate) fn log_json(
-        &self,
-        index: u64,
-        log_index: u64,
-        transaction: &SignedTransaction,
-        log: &Log,
-    ) -> Value {
-        serde_json::to_value(self.rpc_log(index, log_index, transaction, log))
-            .unwrap_or(Value::Null)
+    pub(crate) fn log_json(&self, index: u64, log_index: u64, transaction: &SignedTransaction, log: &Log) -> Value {
+        serde_json::to_value(self.rpc_log(index, log_index, transaction, log)).unwrap_or(Value::Null)
     }
 
-    fn rpc_log(
-        &self,
-        index: u64,
-        log_index: u64,
-        transaction: &SignedTransaction,
-        log: &Log,
-    ) -> alloy_rpc_types_eth::Log {
+    fn rpc_log(&self, index: u64, log_index: u64, transaction: &SignedTransaction, log: &Log) -> alloy_rpc_types_eth::Log {
         alloy_rpc_types_eth::Log {
             inner: log.clone(),
             block_hash: Some(self.hash),
@@ -190,10 +164,7 @@ impl SimBlock {
 }
 
 /// JSON of a transaction, in a block (with index and price paid) or waiting.
-pub(crate) fn transaction_json(
-    transaction: &SignedTransaction,
-    place: Option<(&SimBlock, u64, u128)>,
-) -> Value {
+pub(crate) fn transaction_json(transaction: &SignedTransaction, place: Option<(&SimBlock, u64, u128)>) -> Value {
     serde_json::to_value(alloy_rpc_types_eth::Transaction {
         inner: Recovered::new_unchecked(transaction.envelope.clone(), transaction.sender),
         block_hash: place.map(|(block, ..)| block.hash),

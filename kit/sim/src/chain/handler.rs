@@ -31,10 +31,7 @@ impl CallContext<'_> {
     /// Emits a log of the called address. More than four topics are not a log and are cut.
     pub fn emit(&mut self, mut topics: Vec<B256>, data: Bytes) {
         topics.truncate(4);
-        self.logs.push(Log {
-            address: self.to,
-            data: LogData::new_unchecked(topics, data),
-        });
+        self.logs.push(Log { address: self.to, data: LogData::new_unchecked(topics, data) });
     }
 }
 

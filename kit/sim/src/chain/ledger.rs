@@ -51,15 +51,7 @@ impl Ledger {
         let state: State = config
             .balances
             .iter()
-            .map(|(address, balance)| {
-                (
-                    *address,
-                    Account {
-                        balance: *balance,
-                        ..Account::default()
-                    },
-                )
-            })
+            .map(|(address, balance)| (*address, Account { balance: *balance, ..Account::default() }))
             .collect();
         let header = Header {
             gas_limit: config.block_gas_limit,
@@ -101,22 +93,13 @@ impl Ledger {
         }
     }
 
-    #[expect(
-        clippy::expect_used,
-        reason = "the genesis block is canonical from the start and never removed"
-    )]
+    #[expect(clippy::expect_used, reason = "the genesis block is canonical from the start and never removed")]
     pub(super) fn head(&self) -> Arc<SimBlock> {
-        self.canonical
-            .last()
-            .and_then(|hash| self.blocks.get(hash))
-            .cloned()
-            .expect("a chain has a genesis block")
+        self.canonical.last().and_then(|hash| self.blocks.get(hash)).cloned().expect("a chain has a genesis block")
     }
 
     pub(super) fn canonical_block(&self, number: u64) -> Option<&Arc<SimBlock>> {
-        self.canonical
-            .get(usize::try_from(number).ok()?)
-            .and_then(|hash| self.blocks.get(hash))
+        self.canonical.get(usize::try_from(number).ok()?).and_then(|hash| self.blocks.get(hash))
     }
 
     /// Where a transaction is on the canonical chain.
@@ -128,10 +111,7 @@ impl Ledger {
     }
 
     pub(super) fn is_canonical(&self, block: &SimBlock) -> bool {
-        usize::try_from(block.header.number)
-            .ok()
-            .and_then(|number| self.canonical.get(number))
-            == Some(&block.hash)
+        usize::try_from(block.header.number).ok().and_then(|number| self.canonical.get(number)) == Some(&block.hash)
     }
 
     /// Remembers signed bytes that left a program, whatever becomes of them.
@@ -147,9 +127,7 @@ impl Ledger {
         let transaction = self.witness(raw)?;
         let hash = transaction.hash;
         let standing = self.standing(transaction.sender);
-        self.pool
-            .add(transaction, standing, &self.config.pool)
-            .map(|()| hash)
+        self.pool.add(transaction, standing, &self.config.pool).map(|()| hash)
     }
 
     pub(super) fn standing(&self, address: Address) -> Standing {
@@ -182,10 +160,7 @@ impl Ledger {
     }
 
     fn build(&mut self, parent: &SimBlock, timestamp: u64, limit: usize) -> Arc<SimBlock> {
-        let base_fee = self
-            .next_base_fee
-            .take()
-            .unwrap_or_else(|| self.base_fee_after(parent));
+        let base_fee = self.next_base_fee.take().unwrap_or_else(|| self.base_fee_after(parent));
         let mut building = Building {
             state: (*parent.state).clone(),
             number: parent.header.number + 1,
@@ -244,10 +219,8 @@ impl Ledger {
                 let transaction = self.pool.at(account, nonce)?;
                 let tip = transaction.effective_tip(building.base_fee)?;
                 let payable = standing.is_some_and(|account| account.balance >= transaction.cost());
-                let fits = building.gas_used.saturating_add(transaction.gas_limit)
-                    <= self.config.block_gas_limit;
-                let wanted =
-                    tip >= self.miner_tip_floor && !self.frozen.contains(&transaction.hash);
+                let fits = building.gas_used.saturating_add(transaction.gas_limit) <= self.config.block_gas_limit;
+                let wanted = tip >= self.miner_tip_floor && !self.frozen.contains(&transaction.hash);
                 (payable && fits && wanted).then(|| (tip, transaction.clone()))
             })
             .max_by_key(|(tip, transaction)| (*tip, transaction.hash))
@@ -283,11 +256,7 @@ impl Ledger {
             max_priority_fee_per_gas: 0,
             kind: 0,
             raw: Bytes::new(),
-            envelope: TxEnvelope::Legacy(Signed::new_unchecked(
-                body,
-                Signature::test_signature(),
-                hash,
-            )),
+            envelope: TxEnvelope::Legacy(Signed::new_unchecked(body, Signature::test_signature(), hash)),
         });
         building.push(transaction, true, 21_000, u128::from(building.base_fee), logs, None);
     }
@@ -296,10 +265,7 @@ impl Ledger {
         self.canonical.push(block.hash);
         self.heads.push(block.hash);
         for (index, transaction) in block.transactions.iter().enumerate() {
-            self.places
-                .entry(transaction.hash)
-                .or_default()
-                .push((block.hash, index));
+            self.places.entry(transaction.hash).or_default().push((block.hash, index));
         }
         self.blocks.insert(block.hash, block);
         let settled = (self.canonical.len() as u64 - 1).saturating_sub(self.config.finality_depth);
@@ -310,19 +276,12 @@ impl Ledger {
     fn settle_pool(&mut self) {
         for account in self.pool.accounts() {
             let standing = self.standing(account);
-            self.pool
-                .settle(account, standing.next_nonce, standing.balance);
+            self.pool.settle(account, standing.next_nonce, standing.balance);
         }
     }
 
     /// Replaces the last `depth` blocks by `length` new ones. Never touches a finalized block. Returns the depth done.
-    pub(super) fn reorganise(
-        &mut self,
-        depth: u64,
-        length: u64,
-        fate: Fate,
-        limit: usize,
-    ) -> u64 {
+    pub(super) fn reorganise(&mut self, depth: u64, length: u64, fate: Fate, limit: usize) -> u64 {
         let head = self.head().header.number;
         let asked = depth;
         let depth = depth.min(head - self.finalized);
@@ -332,12 +291,8 @@ impl Ledger {
         }
         self.reorganisations += 1;
         let keep = usize::try_from(head - depth + 1).unwrap_or(usize::MAX);
-        let removed: Vec<Arc<SimBlock>> = self
-            .canonical
-            .split_off(keep)
-            .iter()
-            .filter_map(|hash| self.blocks.get(hash).cloned())
-            .collect();
+        let removed: Vec<Arc<SimBlock>> =
+            self.canonical.split_off(keep).iter().filter_map(|hash| self.blocks.get(hash).cloned()).collect();
         for block in &removed {
             self.edits.extend(block.edits.iter().cloned());
             for (transaction, receipt) in block.transactions.iter().zip(&block.receipts) {
@@ -375,11 +330,8 @@ impl Ledger {
 
     /// Runs a call on the state after `block` without keeping anything.
     pub(super) fn call(&self, block: &SimBlock, call: &Call) -> (CallOutcome, u64) {
-        let mut storage = block
-            .state
-            .get(&call.to.unwrap_or_default())
-            .map(|account| account.storage.clone())
-            .unwrap_or_default();
+        let mut storage =
+            block.state.get(&call.to.unwrap_or_default()).map(|account| account.storage.clone()).unwrap_or_default();
         let Some(to) = call.to else {
             return (CallOutcome::Return(Bytes::new()), 32_000);
         };
@@ -439,12 +391,8 @@ impl Building {
     }
 
     fn run(&mut self, transaction: Arc<SignedTransaction>, handler: Option<Handler>) {
-        let price = u128::from(self.base_fee)
-            + transaction.effective_tip(self.base_fee).unwrap_or_default();
-        let created = transaction
-            .to
-            .is_none()
-            .then(|| transaction.sender.create(transaction.nonce));
+        let price = u128::from(self.base_fee) + transaction.effective_tip(self.base_fee).unwrap_or_default();
+        let created = transaction.to.is_none().then(|| transaction.sender.create(transaction.nonce));
         let target = transaction.to.or(created).unwrap_or_default();
         self.state.entry(transaction.sender).or_default().nonce += 1;
 

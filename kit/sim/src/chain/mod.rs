@@ -129,19 +129,14 @@ pub struct SimChain {
 impl fmt::Debug for SimChain {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let head = self.head();
-        f.debug_struct("SimChain")
-            .field("number", &head.header.number)
-            .field("hash", &head.hash)
-            .finish_non_exhaustive()
+        f.debug_struct("SimChain").field("number", &head.header.number).field("hash", &head.hash).finish_non_exhaustive()
     }
 }
 
 impl SimChain {
     /// A chain with nothing but block 0.
     pub fn new(config: SimChainConfig) -> Self {
-        Self {
-            ledger: Arc::new(Mutex::new(Ledger::new(config))),
-        }
+        Self { ledger: Arc::new(Mutex::new(Ledger::new(config))) }
     }
 
     /// The chain id.
@@ -182,9 +177,7 @@ impl SimChain {
     /// Replaces the last `depth` blocks by `length` others, seeded ones of which take transactions of the mempool. Stops at
     /// the finalized block. Returns the depth done.
     pub fn reorganise(&self, depth: u64, length: u64, fate: Fate) -> u64 {
-        self.ledger
-            .lock()
-            .reorganise(depth, length, fate, usize::MAX)
+        self.ledger.lock().reorganise(depth, length, fate, usize::MAX)
     }
 
     /// Hands raw bytes to the mempool, as `eth_sendRawTransaction` of a faultless node would.
@@ -210,12 +203,7 @@ impl SimChain {
 
     /// The entries of [`SimChain::seen`] from index `from` on.
     pub fn seen_since(&self, from: usize) -> Vec<Arc<SignedTransaction>> {
-        self.ledger
-            .lock()
-            .seen
-            .get(from..)
-            .unwrap_or_default()
-            .to_vec()
+        self.ledger.lock().seen.get(from..).unwrap_or_default().to_vec()
     }
 
     /// All transactions on the canonical chain, oldest first.
@@ -225,9 +213,7 @@ impl SimChain {
             .canonical
             .iter()
             .filter_map(|hash| ledger.blocks.get(hash))
-            .flat_map(|block| {
-                (0..block.transactions.len()).filter_map(|index| landed(block, index))
-            })
+            .flat_map(|block| (0..block.transactions.len()).filter_map(|index| landed(block, index)))
             .collect()
     }
 
@@ -280,18 +266,12 @@ impl SimChain {
 
     /// Sets a balance with the next block.
     pub fn set_balance(&self, address: Address, balance: U256) {
-        self.ledger
-            .lock()
-            .edits
-            .push(Edit::SetBalance(address, balance));
+        self.ledger.lock().edits.push(Edit::SetBalance(address, balance));
     }
 
     /// Gives wei to an account with the next block.
     pub fn fund(&self, address: Address, amount: U256) {
-        self.ledger
-            .lock()
-            .edits
-            .push(Edit::AddBalance(address, amount));
+        self.ledger.lock().edits.push(Edit::AddBalance(address, amount));
     }
 
     /// Sets the base fee of the next block, in wei; from there it moves by EIP-1559.
@@ -343,10 +323,7 @@ impl SimChain {
     /// the fate of transactions.
     pub fn emit(&self, address: Address, mut topics: Vec<B256>, data: Bytes) {
         topics.truncate(4);
-        self.ledger.lock().scripted_logs.push(Log {
-            address,
-            data: LogData::new_unchecked(topics, data),
-        });
+        self.ledger.lock().scripted_logs.push(Log { address, data: LogData::new_unchecked(topics, data) });
     }
 
     /// Answers a JSON-RPC request as a node with that view would.

@@ -21,10 +21,7 @@ pub struct View {
 
 impl Default for View {
     fn default() -> Self {
-        Self {
-            behind: 0,
-            sees_pool: true,
-        }
+        Self { behind: 0, sees_pool: true }
     }
 }
 
@@ -42,11 +39,7 @@ pub struct NodeError {
 
 impl NodeError {
     fn new(code: i64, message: impl Into<String>) -> Self {
-        Self {
-            code,
-            message: message.into(),
-            data: None,
-        }
+        Self { code, message: message.into(), data: None }
     }
 
     fn invalid(what: &str) -> Self {
@@ -62,11 +55,7 @@ impl NodeError {
                 format!(": {}", text.trim_end_matches('\0'))
             })
             .unwrap_or_default();
-        Self {
-            code: 3,
-            message: format!("execution reverted{reason}"),
-            data: Some(data),
-        }
+        Self { code: 3, message: format!("execution reverted{reason}"), data: Some(data) }
     }
 }
 
@@ -82,10 +71,7 @@ struct Branch<'a> {
 pub(super) fn answer(ledger: &mut Ledger, view: View, method: &str, params: &Value) -> Answer {
     if method == "eth_sendRawTransaction" {
         let raw: Bytes = parameter(params, 0)?;
-        return ledger
-            .submit(&raw)
-            .map(|hash| json!(hash))
-            .map_err(|refusal| NodeError::new(-32000, refusal.to_string()));
+        return ledger.submit(&raw).map(|hash| json!(hash)).map_err(|refusal| NodeError::new(-32000, refusal.to_string()));
     }
     let newest = ledger.heads.len().saturating_sub(1);
     let head = ledger
@@ -94,12 +80,7 @@ pub(super) fn answer(ledger: &mut Ledger, view: View, method: &str, params: &Val
         .and_then(|hash| ledger.blocks.get(hash))
         .cloned()
         .unwrap_or_else(|| ledger.head());
-    Branch {
-        ledger,
-        head,
-        sees_pool: view.sees_pool,
-    }
-    .answer(method, params)
+    Branch { ledger, head, sees_pool: view.sees_pool }.answer(method, params)
 }
 
 impl Branch<'_> {
@@ -112,9 +93,7 @@ impl Branch<'_> {
             "eth_blockNumber" => Ok(quantity(self.head.header.number)),
             "eth_getBlockByNumber" | "eth_getBlockByHash" => {
                 let full = params.get(1).and_then(Value::as_bool).unwrap_or_default();
-                Ok(self
-                    .block(params.get(0))?
-                    .map_or(Value::Null, |block| block.block_json(full)))
+                Ok(self.block(params.get(0))?.map_or(Value::Null, |block| block.block_json(full)))
             }
             "eth_getBalance" => {
                 let account = self.account(params)?;
@@ -147,20 +126,14 @@ impl Branch<'_> {
             "eth_maxPriorityFeePerGas" => Ok(quantity(self.ledger.config.suggested_tip)),
             "eth_feeHistory" => self.fee_history(params),
             "eth_getTransactionByHash" => Ok(self.transaction(parameter(params, 0)?)),
-            "eth_getTransactionReceipt" => Ok(self
-                .find(parameter(params, 0)?)
-                .and_then(|(block, index)| block.receipt_json(index))
-                .unwrap_or(Value::Null)),
+            "eth_getTransactionReceipt" => {
+                Ok(self.find(parameter(params, 0)?).and_then(|(block, index)| block.receipt_json(index)).unwrap_or(Value::Null))
+            }
             "eth_getBlockReceipts" => Ok(self.block(params.get(0))?.map_or(Value::Null, |block| {
-                (0..block.transactions.len())
-                    .filter_map(|index| block.receipt_json(index))
-                    .collect()
+                (0..block.transactions.len()).filter_map(|index| block.receipt_json(index)).collect()
             })),
             "eth_getLogs" => self.logs(params),
-            _ => Err(NodeError::new(
-                -32601,
-                format!("the method {method} does not exist/is not available"),
-            )),
+            _ => Err(NodeError::new(-32601, format!("the method {method} does not exist/is not available"))),
         }
     }
 
@@ -184,24 +157,16 @@ impl Branch<'_> {
     fn estimate_gas(&self, params: &Value) -> Answer {
         let block = self.required_block(params.get(1))?;
         let call = call_of(params)?;
-        let balance = block
-            .state
-            .get(&call.from)
-            .map_or(U256::ZERO, |account| account.balance);
+        let balance = block.state.get(&call.from).map_or(U256::ZERO, |account| account.balance);
         if balance < call.value {
             return Err(NodeError::new(
                 -32000,
-                format!(
-                    "insufficient funds for gas * price + value: address {} have {balance} want {}",
-                    call.from, call.value
-                ),
+                format!("insufficient funds for gas * price + value: address {} have {balance} want {}", call.from, call.value),
             ));
         }
         let (outcome, gas) = self.ledger.call(&block, &call);
         match outcome {
-            CallOutcome::Return(_) => Ok(quantity(
-                intrinsic_gas(&call.input, call.to.is_none()).saturating_add(gas),
-            )),
+            CallOutcome::Return(_) => Ok(quantity(intrinsic_gas(&call.input, call.to.is_none()).saturating_add(gas))),
             CallOutcome::Revert(data) => Err(NodeError::reverted(data)),
         }
     }
@@ -223,8 +188,7 @@ impl Branch<'_> {
 
     /// Whether a block is on this branch.
     fn holds(&self, block: &SimBlock) -> bool {
-        self.at(block.header.number)
-            .is_some_and(|found| found.hash == block.hash)
+        self.at(block.header.number).is_some_and(|found| found.hash == block.hash)
     }
 
     /// Resolves a tag, a number, a hash, or the object of EIP-1898. Blocks of lost branches are found by hash, as in a node.
@@ -244,21 +208,12 @@ impl Branch<'_> {
             "latest" | "pending" => Some(self.head.clone()),
             "earliest" => self.at(0),
             "finalized" => lag_safe(self.ledger.finalized),
-            "safe" => lag_safe(
-                self.ledger.finalized.max(
-                    self.head
-                        .header
-                        .number
-                        .saturating_sub(self.ledger.config.finality_depth / 2),
-                ),
-            ),
+            "safe" => {
+                lag_safe(self.ledger.finalized.max(self.head.header.number.saturating_sub(self.ledger.config.finality_depth / 2)))
+            }
             hash if hash.len() == 66 => {
                 let hash: B256 = hash.parse().map_err(|_| NodeError::invalid("block"))?;
-                self.ledger
-                    .blocks
-                    .get(&hash)
-                    .filter(|block| block.header.number <= self.head.header.number)
-                    .cloned()
+                self.ledger.blocks.get(&hash).filter(|block| block.header.number <= self.head.header.number).cloned()
             }
             number => {
                 let number = number
@@ -271,8 +226,7 @@ impl Branch<'_> {
     }
 
     fn required_block(&self, parameter: Option<&Value>) -> Result<Arc<SimBlock>, NodeError> {
-        self.block(parameter)?
-            .ok_or_else(|| NodeError::new(-32000, "header not found"))
+        self.block(parameter)?.ok_or_else(|| NodeError::new(-32000, "header not found"))
     }
 
     /// Where a transaction is on this branch.
@@ -292,28 +246,19 @@ impl Branch<'_> {
             .pool
             .get(&hash)
             .filter(|_| self.sees_pool)
-            .map_or(Value::Null, |transaction| {
-                transaction_json(transaction, None)
-            })
+            .map_or(Value::Null, |transaction| transaction_json(transaction, None))
     }
 
     fn logs(&self, params: &Value) -> Answer {
-        let filter = params
-            .get(0)
-            .ok_or_else(|| NodeError::invalid("missing filter"))?;
+        let filter = params.get(0).ok_or_else(|| NodeError::invalid("missing filter"))?;
         let addresses: Vec<Address> = one_or_many(filter.get("address"))?.unwrap_or_default();
         let topics: Vec<Option<Vec<B256>>> = match filter.get("topics") {
             None | Some(Value::Null) => Vec::new(),
-            Some(Value::Array(list)) => list
-                .iter()
-                .map(|position| one_or_many(Some(position)))
-                .collect::<Result<_, _>>()?,
+            Some(Value::Array(list)) => list.iter().map(|position| one_or_many(Some(position))).collect::<Result<_, _>>()?,
             Some(_) => return Err(NodeError::invalid("topics")),
         };
         let blocks: Vec<Arc<SimBlock>> = if let Some(hash) = filter.get("blockHash") {
-            let block = self
-                .block(Some(hash))?
-                .ok_or_else(|| NodeError::new(-32000, "unknown block"))?;
+            let block = self.block(Some(hash))?.ok_or_else(|| NodeError::new(-32000, "unknown block"))?;
             vec![block]
         } else {
             let from = self.bound(filter.get("fromBlock"))?;
@@ -324,14 +269,9 @@ impl Branch<'_> {
             if let Some(limit) = self.ledger.config.log_range_limit
                 && to - from >= limit
             {
-                return Err(NodeError::new(
-                    -32005,
-                    format!("exceed maximum block range: {limit}"),
-                ));
+                return Err(NodeError::new(-32005, format!("exceed maximum block range: {limit}")));
             }
-            (from..=to.min(self.head.header.number))
-                .filter_map(|number| self.at(number))
-                .collect()
+            (from..=to.min(self.head.header.number)).filter_map(|number| self.at(number)).collect()
         };
         let found = blocks.iter().flat_map(|block| {
             block
@@ -340,9 +280,7 @@ impl Branch<'_> {
                     let address = addresses.is_empty() || addresses.contains(&log.address);
                     address && topics_match(&topics, log.topics())
                 })
-                .map(|(index, log_index, transaction, log)| {
-                    block.log_json(index, log_index, transaction, log)
-                })
+                .map(|(index, log_index, transaction, log)| block.log_json(index, log_index, transaction, log))
         });
         Ok(found.collect())
     }
@@ -360,9 +298,7 @@ impl Branch<'_> {
     fn fee_history(&self, params: &Value) -> Answer {
         let count = match params.get(0) {
             Some(Value::Number(number)) => number.as_u64(),
-            Some(Value::String(text)) => text
-                .strip_prefix("0x")
-                .and_then(|digits| u64::from_str_radix(digits, 16).ok()),
+            Some(Value::String(text)) => text.strip_prefix("0x").and_then(|digits| u64::from_str_radix(digits, 16).ok()),
             _ => None,
         }
         .ok_or_else(|| NodeError::invalid("block count"))?;
@@ -372,32 +308,19 @@ impl Branch<'_> {
             .and_then(Value::as_array)
             .map(|list| list.iter().filter_map(Value::as_f64).collect())
             .unwrap_or_default();
-        let oldest = newest
-            .header
-            .number
-            .saturating_sub(count.min(1_024).saturating_sub(1));
-        let blocks: Vec<Arc<SimBlock>> = (oldest..=newest.header.number)
-            .filter_map(|number| self.at(number))
-            .collect();
-        let mut base_fees: Vec<Value> = blocks
-            .iter()
-            .map(|block| quantity(block.header.base_fee_per_gas.unwrap_or_default()))
-            .collect();
+        let oldest = newest.header.number.saturating_sub(count.min(1_024).saturating_sub(1));
+        let blocks: Vec<Arc<SimBlock>> = (oldest..=newest.header.number).filter_map(|number| self.at(number)).collect();
+        let mut base_fees: Vec<Value> =
+            blocks.iter().map(|block| quantity(block.header.base_fee_per_gas.unwrap_or_default())).collect();
         base_fees.push(quantity(self.ledger.base_fee_after(&newest)));
-        let ratios: Vec<f64> = blocks
-            .iter()
-            .map(|block| block.header.gas_used as f64 / block.header.gas_limit as f64)
-            .collect();
+        let ratios: Vec<f64> = blocks.iter().map(|block| block.header.gas_used as f64 / block.header.gas_limit as f64).collect();
         let mut answer = json!({
             "oldestBlock": quantity(oldest),
             "baseFeePerGas": base_fees,
             "gasUsedRatio": ratios,
         });
         if let (false, Some(object)) = (percentiles.is_empty(), answer.as_object_mut()) {
-            let rewards: Vec<Value> = blocks
-                .iter()
-                .map(|block| rewards(block, &percentiles))
-                .collect();
+            let rewards: Vec<Value> = blocks.iter().map(|block| rewards(block, &percentiles)).collect();
             object.insert("reward".into(), Value::Array(rewards));
         }
         Ok(answer)
@@ -411,12 +334,7 @@ fn rewards(block: &SimBlock, percentiles: &[f64]) -> Value {
         .transactions
         .iter()
         .zip(&block.receipts)
-        .map(|(transaction, receipt)| {
-            (
-                transaction.effective_tip(base_fee).unwrap_or_default(),
-                receipt.gas_used,
-            )
-        })
+        .map(|(transaction, receipt)| (transaction.effective_tip(base_fee).unwrap_or_default(), receipt.gas_used))
         .collect();
     tips.sort_unstable();
     percentiles
@@ -439,35 +357,26 @@ fn rewards(block: &SimBlock, percentiles: &[f64]) -> Value {
 
 fn topics_match(wanted: &[Option<Vec<B256>>], topics: &[B256]) -> bool {
     wanted.len() <= topics.len()
-        && wanted.iter().zip(topics).all(|(wanted, topic)| {
-            wanted
-                .as_ref()
-                .is_none_or(|list| list.is_empty() || list.contains(topic))
-        })
+        && wanted
+            .iter()
+            .zip(topics)
+            .all(|(wanted, topic)| wanted.as_ref().is_none_or(|list| list.is_empty() || list.contains(topic)))
 }
 
 /// A filter position: absent or null is "any", one value, or a list of alternatives.
-fn one_or_many<T: serde::de::DeserializeOwned>(
-    value: Option<&Value>,
-) -> Result<Option<Vec<T>>, NodeError> {
+fn one_or_many<T: serde::de::DeserializeOwned>(value: Option<&Value>) -> Result<Option<Vec<T>>, NodeError> {
     let invalid = |_| NodeError::invalid("filter");
     match value {
         None | Some(Value::Null) => Ok(None),
-        Some(Value::Array(list)) => list
-            .iter()
-            .map(|item| serde_json::from_value(item.clone()).map_err(invalid))
-            .collect::<Result<Vec<T>, _>>()
-            .map(Some),
-        Some(one) => serde_json::from_value(one.clone())
-            .map(|one| Some(vec![one]))
-            .map_err(invalid),
+        Some(Value::Array(list)) => {
+            list.iter().map(|item| serde_json::from_value(item.clone()).map_err(invalid)).collect::<Result<Vec<T>, _>>().map(Some)
+        }
+        Some(one) => serde_json::from_value(one.clone()).map(|one| Some(vec![one])).map_err(invalid),
     }
 }
 
 fn call_of(params: &Value) -> Result<Call, NodeError> {
-    let object = params
-        .get(0)
-        .ok_or_else(|| NodeError::invalid("missing call"))?;
+    let object = params.get(0).ok_or_else(|| NodeError::invalid("missing call"))?;
     Ok(Call {
         from: field(object, "from")?.unwrap_or_default(),
         to: field(object, "to")?,
@@ -479,22 +388,14 @@ fn call_of(params: &Value) -> Result<Call, NodeError> {
     })
 }
 
-fn field<T: serde::de::DeserializeOwned>(
-    object: &Value,
-    name: &str,
-) -> Result<Option<T>, NodeError> {
+fn field<T: serde::de::DeserializeOwned>(object: &Value, name: &str) -> Result<Option<T>, NodeError> {
     match object.get(name) {
         None | Some(Value::Null) => Ok(None),
-        Some(value) => serde_json::from_value(value.clone())
-            .map(Some)
-            .map_err(|_| NodeError::invalid(name)),
+        Some(value) => serde_json::from_value(value.clone()).map(Some).map_err(|_| NodeError::invalid(name)),
     }
 }
 
-fn parameter<T: serde::de::DeserializeOwned>(
-    params: &Value,
-    index: usize,
-) -> Result<T, NodeError> {
+fn parameter<T: serde::de::DeserializeOwned>(params: &Value, index: usize) -> Result<T, NodeError> {
     params
         .get(index)
         .and_then(|value| serde_json::from_value(value.clone()).ok())

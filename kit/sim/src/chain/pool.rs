@@ -26,14 +26,7 @@ pub struct PoolRules {
 
 impl Default for PoolRules {
     fn default() -> Self {
-        Self {
-            price_bump_percent: 10,
-            tip_floor: 1,
-            account_slots: None,
-            account_queue: 64,
-            total: 5_120 + 1_024,
-            fee_cap: None,
-        }
+        Self { price_bump_percent: 10, tip_floor: 1, account_slots: None, account_queue: 64, total: 5_120 + 1_024, fee_cap: None }
     }
 }
 
@@ -81,19 +74,19 @@ pub enum Refusal {
     ReplacementUnderpriced,
     /// The balance does not cover this transaction.
     #[error(
-        "insufficient funds for gas * price + value: balance {balance}, tx cost {cost}, overshot {overshot}"
+        "insufficient funds for gas * price + value: balance {balance}, tx cost {cost}, overshot {}",
+        .cost.saturating_sub(*.balance)
     )]
     InsufficientFunds {
         /// Balance in wei.
         balance: U256,
         /// Cost of the transaction in wei.
         cost: U256,
-        /// What is missing in wei.
-        overshot: U256,
     },
     /// The balance does not cover this transaction and those that wait already.
     #[error(
-        "insufficient funds for gas * price + value: balance {balance}, queued cost {queued}, tx cost {cost}, overshot {overshot}"
+        "insufficient funds for gas * price + value: balance {balance}, queued cost {queued}, tx cost {cost}, overshot {}",
+        .queued.saturating_add(*.cost).saturating_sub(*.balance)
     )]
     InsufficientFundsWithQueue {
         /// Balance in wei.
@@ -102,13 +95,9 @@ pub enum Refusal {
         queued: U256,
         /// Cost of the transaction in wei.
         cost: U256,
-        /// What is missing in wei.
-        overshot: U256,
     },
     /// Tip above the fee cap.
-    #[error(
-        "max priority fee per gas higher than max fee per gas: maxPriorityFeePerGas: {tip}, maxFeePerGas: {cap}"
-    )]
+    #[error("max priority fee per gas higher than max fee per gas: maxPriorityFeePerGas: {tip}, maxFeePerGas: {cap}")]
     TipAboveFeeCap {
         /// Tip in wei.
         tip: u128,
@@ -177,17 +166,11 @@ impl Pool {
     }
 
     /// The transactions of `account` from `next_nonce` on, up to the first gap.
-    pub(crate) fn executable(
-        &self,
-        account: Address,
-        next_nonce: u64,
-    ) -> Vec<Arc<SignedTransaction>> {
+    pub(crate) fn executable(&self, account: Address, next_nonce: u64) -> Vec<Arc<SignedTransaction>> {
         let Some(list) = self.by_account.get(&account) else {
             return Vec::new();
         };
-        (next_nonce..)
-            .map_while(|nonce| list.get(&nonce).cloned())
-            .collect()
+        (next_nonce..).map_while(|nonce| list.get(&nonce).cloned()).collect()
     }
 
     /// Adds a transaction from outside by the rules.
@@ -211,56 +194,30 @@ impl Pool {
         Ok(())
     }
 
-    fn check_account(
-        &self,
-        transaction: &SignedTransaction,
-        standing: Standing,
-        rules: &PoolRules,
-    ) -> Result<(), Refusal> {
+    fn check_account(&self, transaction: &SignedTransaction, standing: Standing, rules: &PoolRules) -> Result<(), Refusal> {
         let cost = transaction.cost();
         if standing.balance < cost {
-            return Err(Refusal::InsufficientFunds {
-                balance: standing.balance,
-                cost,
-                overshot: cost - standing.balance,
-            });
+            return Err(Refusal::InsufficientFunds { balance: standing.balance, cost });
         }
         let replaced = self.at(transaction.sender, transaction.nonce);
         let executable = self.executable(transaction.sender, standing.next_nonce);
-        let mut queued = executable
-            .iter()
-            .fold(U256::ZERO, |sum, other| sum.saturating_add(other.cost()));
+        let mut queued = executable.iter().fold(U256::ZERO, |sum, other| sum.saturating_add(other.cost()));
         if let Some(old) = replaced {
-            let enough = |new: u128, old: u128| {
-                new > old && new >= old.saturating_mul(100 + rules.price_bump_percent) / 100
-            };
+            let enough = |new: u128, old: u128| new > old && new >= old.saturating_mul(100 + rules.price_bump_percent) / 100;
             if !enough(transaction.max_fee_per_gas, old.max_fee_per_gas)
-                || !enough(
-                    transaction.max_priority_fee_per_gas,
-                    old.max_priority_fee_per_gas,
-                )
+                || !enough(transaction.max_priority_fee_per_gas, old.max_priority_fee_per_gas)
             {
                 return Err(Refusal::ReplacementUnderpriced);
             }
             if executable.iter().any(|other| other.hash == old.hash) {
                 queued = queued.saturating_sub(old.cost());
             }
-        } else if rules
-            .account_slots
-            .is_some_and(|slots| executable.len() >= slots)
-        {
-            return Err(Refusal::AccountLimit {
-                pooled: executable.len(),
-            });
+        } else if rules.account_slots.is_some_and(|slots| executable.len() >= slots) {
+            return Err(Refusal::AccountLimit { pooled: executable.len() });
         }
         let needed = queued.saturating_add(cost);
         if standing.balance < needed {
-            return Err(Refusal::InsufficientFundsWithQueue {
-                balance: standing.balance,
-                queued,
-                cost,
-                overshot: needed - standing.balance,
-            });
+            return Err(Refusal::InsufficientFundsWithQueue { balance: standing.balance, queued, cost });
         }
         Ok(())
     }
@@ -288,12 +245,8 @@ impl Pool {
             return;
         };
         let queued = list.len().saturating_sub(executable);
-        let excess: Vec<B256> = list
-            .values()
-            .rev()
-            .take(queued.saturating_sub(limit))
-            .map(|transaction| transaction.hash)
-            .collect();
+        let excess: Vec<B256> =
+            list.values().rev().take(queued.saturating_sub(limit)).map(|transaction| transaction.hash).collect();
         for hash in excess {
             self.remove(&hash);
         }
@@ -336,42 +289,26 @@ impl Pool {
 }
 
 /// The checks that need neither the pool nor the account's other transactions.
-fn check_static(
-    transaction: &SignedTransaction,
-    standing: Standing,
-    rules: &PoolRules,
-) -> Result<(), Refusal> {
+fn check_static(transaction: &SignedTransaction, standing: Standing, rules: &PoolRules) -> Result<(), Refusal> {
     if transaction.gas_limit > standing.block_gas_limit {
         return Err(Refusal::GasLimit);
     }
     if transaction.max_priority_fee_per_gas > transaction.max_fee_per_gas {
-        return Err(Refusal::TipAboveFeeCap {
-            tip: transaction.max_priority_fee_per_gas,
-            cap: transaction.max_fee_per_gas,
-        });
+        return Err(Refusal::TipAboveFeeCap { tip: transaction.max_priority_fee_per_gas, cap: transaction.max_fee_per_gas });
     }
     let needed = transaction.intrinsic_gas();
     if transaction.gas_limit < needed {
-        return Err(Refusal::IntrinsicGas {
-            gas: transaction.gas_limit,
-            needed,
-        });
+        return Err(Refusal::IntrinsicGas { gas: transaction.gas_limit, needed });
     }
     if transaction.max_priority_fee_per_gas < rules.tip_floor {
-        return Err(Refusal::Underpriced {
-            tip: transaction.max_priority_fee_per_gas,
-            floor: rules.tip_floor,
-        });
+        return Err(Refusal::Underpriced { tip: transaction.max_priority_fee_per_gas, floor: rules.tip_floor });
     }
     let fee = transaction.cost().saturating_sub(transaction.value);
     if rules.fee_cap.is_some_and(|cap| fee > cap) {
         return Err(Refusal::FeeCap);
     }
     if transaction.nonce < standing.next_nonce {
-        return Err(Refusal::NonceTooLow {
-            next: standing.next_nonce,
-            nonce: transaction.nonce,
-        });
+        return Err(Refusal::NonceTooLow { next: standing.next_nonce, nonce: transaction.nonce });
     }
     Ok(())
 }

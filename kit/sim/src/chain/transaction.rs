@@ -41,16 +41,12 @@ pub struct SignedTransaction {
 impl SignedTransaction {
     /// What the sender must own for the transaction to be accepted: `gas_limit * max_fee + value`.
     pub fn cost(&self) -> U256 {
-        U256::from(self.gas_limit)
-            .saturating_mul(U256::from(self.max_fee_per_gas))
-            .saturating_add(self.value)
+        U256::from(self.gas_limit).saturating_mul(U256::from(self.max_fee_per_gas)).saturating_add(self.value)
     }
 
     /// The tip that a miner gets per gas under `base_fee`, or `None` if the transaction does not pay the base fee.
     pub fn effective_tip(&self, base_fee: u64) -> Option<u128> {
-        self.max_fee_per_gas
-            .checked_sub(u128::from(base_fee))
-            .map(|left| left.min(self.max_priority_fee_per_gas))
+        self.max_fee_per_gas.checked_sub(u128::from(base_fee)).map(|left| left.min(self.max_priority_fee_per_gas))
     }
 
     /// Gas that a transaction uses before any code runs: 21,000 (53,000 for a creation) and 4 or 16 per byte.
@@ -62,9 +58,7 @@ impl SignedTransaction {
 /// Gas used before code runs, for call data `input`.
 pub(crate) fn intrinsic_gas(input: &[u8], create: bool) -> u64 {
     let base: u64 = if create { 53_000 } else { 21_000 };
-    input
-        .iter()
-        .fold(base, |sum, byte| sum + if *byte == 0 { 4 } else { 16 })
+    input.iter().fold(base, |sum, byte| sum + if *byte == 0 { 4 } else { 16 })
 }
 
 /// Decodes raw transactions and remembers the result: recovering a signer is the slowest thing that a debug build does.
@@ -75,11 +69,7 @@ pub(crate) struct Decoder {
 
 impl Decoder {
     /// Decodes, checks the chain id and recovers the signer.
-    pub(crate) fn decode(
-        &mut self,
-        raw: &[u8],
-        chain_id: u64,
-    ) -> Result<Arc<SignedTransaction>, Refusal> {
+    pub(crate) fn decode(&mut self, raw: &[u8], chain_id: u64) -> Result<Arc<SignedTransaction>, Refusal> {
         let hash = keccak256(raw);
         if let Some(known) = self.known.get(&hash) {
             return Ok(known.clone());
@@ -94,16 +84,11 @@ impl Decoder {
         }
         match envelope.chain_id() {
             Some(found) if found != chain_id => {
-                return Err(Refusal::WrongChain {
-                    expected: chain_id,
-                    found,
-                });
+                return Err(Refusal::WrongChain { expected: chain_id, found });
             }
             _ => {}
         }
-        let sender = envelope
-            .recover_signer()
-            .map_err(|_| Refusal::InvalidSender)?;
+        let sender = envelope.recover_signer().map_err(|_| Refusal::InvalidSender)?;
         let transaction = Arc::new(SignedTransaction {
             hash,
             sender,
@@ -113,9 +98,7 @@ impl Decoder {
             input: envelope.input().clone(),
             gas_limit: envelope.gas_limit(),
             max_fee_per_gas: envelope.max_fee_per_gas(),
-            max_priority_fee_per_gas: envelope
-                .max_priority_fee_per_gas()
-                .unwrap_or_else(|| envelope.max_fee_per_gas()),
+            max_priority_fee_per_gas: envelope.max_priority_fee_per_gas().unwrap_or_else(|| envelope.max_fee_per_gas()),
             kind: envelope.ty(),
             raw: Bytes::copy_from_slice(raw),
             envelope,

@@ -37,10 +37,7 @@ where
     std::thread::scope(|scope| {
         for _ in 0..cores {
             scope.spawn(|| {
-                let runtime = tokio::runtime::Builder::new_current_thread()
-                    .enable_all()
-                    .build()
-                    .unwrap();
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
                 loop {
                     let Some(seed) = waiting.lock().unwrap().next() else {
                         return;
@@ -85,10 +82,7 @@ impl Default for Options {
             profiles: vec![FaultProfile::none()],
             block_interval: Duration::from_secs(4),
             tick_ms: 0..=800,
-            config: OutboxConfig {
-                finality_depth: 6,
-                ..OutboxConfig::default()
-            },
+            config: OutboxConfig { finality_depth: 6, ..OutboxConfig::default() },
             limits: OutboxLimits::default(),
             quorum: 1,
             forks: None,
@@ -126,21 +120,9 @@ impl World {
             .profiles
             .iter()
             .enumerate()
-            .map(|(index, profile)| {
-                FaultyRpc::new(
-                    chain.clone(),
-                    &format!("node{index}"),
-                    sim.draw_seed(),
-                    profile.clone(),
-                )
-            })
+            .map(|(index, profile)| FaultyRpc::new(chain.clone(), &format!("node{index}"), sim.draw_seed(), profile.clone()))
             .collect();
-        let orders = Orders::new(
-            options.orders,
-            sim.draw_seed(),
-            options.confirmations,
-            options.adjust,
-        );
+        let orders = Orders::new(options.orders, sim.draw_seed(), options.confirmations, options.adjust);
         let foreign = ForeignHashes::default();
         let processes = (0..options.instances)
             .map(|index| {
@@ -152,21 +134,14 @@ impl World {
                     config: options.config.clone(),
                     quorum: options.quorum,
                     orders: orders.clone(),
+                    foreign: foreign.clone(),
                     seed: sim.draw_seed(),
                 };
                 sim.add_process(Arc::new(program))
             })
             .collect();
         let miner_seed = sim.draw_seed();
-        sim.add_actor(
-            10,
-            Box::new(Miner::new(
-                chain.clone(),
-                options.block_interval,
-                miner_seed,
-                calm.clone(),
-            )),
-        );
+        sim.add_actor(10, Box::new(Miner::new(chain.clone(), options.block_interval, miner_seed, calm.clone())));
         if let Some((probability, depth)) = options.forks {
             let seed = sim.draw_seed();
             let forker = Forker::new(chain.clone(), probability, depth, seed, calm.clone());
@@ -186,16 +161,7 @@ impl World {
             nodes.iter().for_each(FaultyRpc::heal);
             chain.thaw_all();
         });
-        Self {
-            sim,
-            chain,
-            nodes,
-            orders,
-            signer,
-            foreign,
-            calm,
-            processes,
-        }
+        Self { sim, chain, nodes, orders, signer, foreign, calm, processes }
     }
 
     pub fn account(&self) -> Address {
@@ -206,22 +172,14 @@ impl World {
     pub async fn settle(&mut self) -> Result<(), Failure> {
         let orders = self.orders.clone();
         orders.release(usize::MAX);
-        let outcome = self
-            .sim
-            .settle(20_000, move |_| orders.all_finished())
-            .await;
-        outcome.map_err(|failure| Failure {
-            what: format!("{}\n{}", failure.what, self.describe()),
-            ..failure
-        })
+        let outcome = self.sim.settle(20_000, move |_| orders.all_finished()).await;
+        outcome.map_err(|failure| Failure { what: format!("{}\n{}", failure.what, self.describe()), ..failure })
     }
 
     /// Orders, chain and pool for a failure.
     fn describe(&self) -> String {
         let orders = self.orders.all();
-        let orders = orders
-            .iter()
-            .map(|order| format!("  {} {:?} told {:?}", order.key, order.id, order.state));
+        let orders = orders.iter().map(|order| format!("  {} {:?} told {:?}", order.key, order.id, order.state));
         let seen = self.chain.seen().into_iter().map(|transaction| {
             format!(
                 "  signed {} nonce {} fee {} tip {} landed {} data {}",
@@ -234,9 +192,7 @@ impl World {
             )
         });
         let pooled = self.chain.pooled();
-        let pooled = pooled.iter().map(|transaction| {
-            format!("  pooled {} nonce {}", transaction.hash, transaction.nonce)
-        });
+        let pooled = pooled.iter().map(|transaction| format!("  pooled {} nonce {}", transaction.hash, transaction.nonce));
         let next = self.chain.nonce(self.account());
         let head = self.chain.head();
         orders
