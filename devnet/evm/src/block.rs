@@ -89,7 +89,12 @@ impl Block {
         for (index, receipt) in self.receipts.iter().enumerate() {
             for (log_offset, log) in receipt.envelope.logs().iter().enumerate() {
                 if filter.matches_address(log.address) && filter.matches_topics(log.topics()) {
-                    found(FoundLog { block: self, transaction_index: index, log, log_index: receipt.first_log + log_offset as u64 });
+                    found(FoundLog {
+                        block: self,
+                        transaction_index: index,
+                        log,
+                        log_index: receipt.first_log + log_offset as u64,
+                    });
                 }
             }
         }
@@ -113,7 +118,12 @@ fn block_length(header: &Header, transactions: &[Arc<SignedTx>]) -> usize {
 }
 
 /// The receipt of a transaction of the type of `envelope`.
-pub(crate) fn receipt_envelope(envelope: &TxEnvelope, success: bool, cumulative_gas_used: u64, logs: Vec<Log>) -> ReceiptEnvelope<Log> {
+pub(crate) fn receipt_envelope(
+    envelope: &TxEnvelope,
+    success: bool,
+    cumulative_gas_used: u64,
+    logs: Vec<Log>,
+) -> ReceiptEnvelope<Log> {
     let receipt: ReceiptWithBloom<Receipt<Log>> =
         Receipt { status: Eip658Value::Eip658(success), cumulative_gas_used, logs }.with_bloom();
     match envelope {

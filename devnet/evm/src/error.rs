@@ -160,7 +160,9 @@ impl DevnetError {
     pub fn hint(&self) -> Option<String> {
         let Self::Listen { source, .. } = self;
         match source.kind() {
-            std::io::ErrorKind::AddrInUse => Some("another program listens there; choose another port, or 0 for a free one".into()),
+            std::io::ErrorKind::AddrInUse => {
+                Some("another program listens there; choose another port, or 0 for a free one".into())
+            }
             std::io::ErrorKind::PermissionDenied => Some("choose a port above 1023".into()),
             _ => None,
         }

@@ -7,8 +7,8 @@ use serde_json::{Map, Value};
 
 use crate::devnet::{Answer, Devnet};
 use crate::error::JsonRpcError;
-use crate::rpc::params::Params;
 use crate::rpc::Outcome;
+use crate::rpc::params::Params;
 
 /// One call of a client.
 #[derive(Debug)]
@@ -28,7 +28,10 @@ pub(crate) enum Reply {
     Text(String),
     /// Only notifications: nothing is sent back.
     Nothing,
-    HttpStatus { status: u16, retry_after_seconds: Option<u64> },
+    HttpStatus {
+        status: u16,
+        retry_after_seconds: Option<u64>,
+    },
     Disconnect,
 }
 

@@ -179,12 +179,8 @@ impl State {
         if let Some(code) = changed.info.code.clone().filter(|code| !code.is_empty()) {
             self.codes.entry(changed.info.code_hash).or_insert(code);
         }
-        let after = Account {
-            balance: changed.info.balance,
-            nonce: changed.info.nonce,
-            code_hash: changed.info.code_hash,
-            generation,
-        };
+        let after =
+            Account { balance: changed.info.balance, nonce: changed.info.nonce, code_hash: changed.info.code_hash, generation };
         if before != Some(after) {
             self.put_account(address, Some(after));
         }

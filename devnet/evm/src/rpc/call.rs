@@ -75,9 +75,7 @@ impl<'a> Scene<'a> {
                 let (block, db) = chain.pending_block();
                 (db, evm::environment(&block.header))
             }
-            At::Number(number) if number == chain.blocks.height() => {
-                (CacheDB::new(chain.latest()), chain.latest_environment())
-            }
+            At::Number(number) if number == chain.blocks.height() => (CacheDB::new(chain.latest()), chain.latest_environment()),
             At::Number(number) => {
                 let header = chain.blocks.get(number).map(|block| &block.header).ok_or_else(JsonRpcError::block_not_found)?;
                 (CacheDB::new(chain.view(number)?), evm::environment(header))
@@ -172,9 +170,7 @@ fn call_fees(request: &TransactionRequest) -> Result<(u128, Option<u128>), JsonR
     if let (Some(cap), Some(tip)) = (cap, tip)
         && tip > cap
     {
-        return Err(JsonRpcError::invalid_params(
-            "Invalid input: `max_priority_fee_per_gas` greater than `max_fee_per_gas`",
-        ));
+        return Err(JsonRpcError::invalid_params("Invalid input: `max_priority_fee_per_gas` greater than `max_fee_per_gas`"));
     }
     let price = price.or(cap).unwrap_or_default();
     Ok((price, tip.map(|tip| tip.min(price))))

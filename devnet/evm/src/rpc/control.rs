@@ -138,9 +138,7 @@ fn answer_state(chain: &mut Chain, method: &str, params: &mut Params) -> Option<
     };
     Some(match name {
         "setLoggingEnabled" => done(),
-        "setMinGasPrice" => {
-            Err(JsonRpcError::invalid_params("anvil_setMinGasPrice is not supported when EIP-1559 is active"))
-        }
+        "setMinGasPrice" => Err(JsonRpcError::invalid_params("anvil_setMinGasPrice is not supported when EIP-1559 is active")),
         _ => return change(chain, name, params),
     })
 }
@@ -208,9 +206,9 @@ fn drop_transaction(chain: &mut Chain, params: &mut Params) -> Outcome {
 
 fn answer_filters(chain: &mut Chain, method: &str, params: &mut Params) -> Option<Outcome> {
     Some(match method {
-        "eth_newFilter" => params
-            .required::<Filter>(0)
-            .and_then(|filter| reply(&chain.filters.install(Kind::Logs(Box::new(filter))))),
+        "eth_newFilter" => {
+            params.required::<Filter>(0).and_then(|filter| reply(&chain.filters.install(Kind::Logs(Box::new(filter)))))
+        }
         "eth_newBlockFilter" => reply(&chain.filters.install(Kind::Blocks)),
         "eth_newPendingTransactionFilter" => reply(&chain.filters.install(Kind::Pending)),
         "eth_uninstallFilter" => filter_id(params).and_then(|id| reply(&id.is_some_and(|id| chain.filters.uninstall(id)))),

@@ -64,9 +64,7 @@ pub(crate) fn answer(chain: &Chain, method: &str, params: &mut Params) -> Option
 fn answer_blocks(chain: &Chain, method: &str, params: &mut Params) -> Option<Outcome> {
     Some(match method {
         "eth_getBlockByNumber" | "eth_getBlockByHash" => block(chain, params),
-        "eth_getHeaderByNumber" | "eth_getHeaderByHash" => {
-            with_block(chain, params, |block, _| Ok(Some(format::header(block))))
-        }
+        "eth_getHeaderByNumber" | "eth_getHeaderByHash" => with_block(chain, params, |block, _| Ok(Some(format::header(block)))),
         "eth_getBlockReceipts" => with_block(chain, params, |block, _| {
             let receipts = (0..block.transactions.len()).filter_map(|index| format::receipt(block, index));
             Ok(Some(receipts.collect::<Vec<_>>()))
@@ -75,9 +73,7 @@ fn answer_blocks(chain: &Chain, method: &str, params: &mut Params) -> Option<Out
         "eth_getBlockTransactionCountByHash" => {
             with_block(chain, params, |block, _| Ok(Some(U64::from(block.transactions.len()))))
         }
-        "eth_getUncleCountByBlockNumber" | "eth_getUncleCountByBlockHash" => {
-            with_existing_block(chain, params, |_| U64::ZERO)
-        }
+        "eth_getUncleCountByBlockNumber" | "eth_getUncleCountByBlockHash" => with_existing_block(chain, params, |_| U64::ZERO),
         "eth_getUncleByBlockNumberAndIndex" | "eth_getUncleByBlockHashAndIndex" => {
             with_block(chain, params, |_, _| Ok(None::<()>))
         }
@@ -96,7 +92,8 @@ fn answer_blocks(chain: &Chain, method: &str, params: &mut Params) -> Option<Out
         "eth_getTransactionByHash" => params.required(0).and_then(|hash| transaction(chain, hash)),
         "eth_getRawTransactionByHash" => params.required(0).and_then(|hash| {
             let waiting = chain.pool.get(hash).map(|tx| raw(tx));
-            let mined = || chain.blocks.transaction(hash).and_then(|(block, index)| block.transactions.get(index)).map(|tx| raw(tx));
+            let mined =
+                || chain.blocks.transaction(hash).and_then(|(block, index)| block.transactions.get(index)).map(|tx| raw(tx));
             reply(&waiting.or_else(mined))
         }),
         "eth_getTransactionReceipt" => params.required(0).and_then(|hash| receipt(chain, hash)),
@@ -131,9 +128,7 @@ pub(crate) fn place(chain: &Chain, id: BlockId) -> Result<At, JsonRpcError> {
     match id {
         BlockId::Number(BlockNumberOrTag::Pending) => Ok(At::Pending),
         BlockId::Number(tag) => match number_of(chain, tag) {
-            number if number > chain.blocks.height() => {
-                Err(JsonRpcError::block_out_of_range(chain.blocks.height(), number))
-            }
+            number if number > chain.blocks.height() => Err(JsonRpcError::block_out_of_range(chain.blocks.height(), number)),
             number => Ok(At::Number(number)),
         },
         BlockId::Hash(hash) => {

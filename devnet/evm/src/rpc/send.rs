@@ -58,11 +58,7 @@ fn send(chain: &RwLock<Chain>, params: &mut Params, without_signature: bool) -> 
     let from = sender(chain, &request)?;
     let nonce = request.nonce.unwrap_or_else(|| chain.pending_nonce(from));
     let typed = build(chain, request, from, nonce)?;
-    let tx = if without_signature {
-        chain.signers.unsigned(from, typed)
-    } else {
-        chain.signers.authorize(from, typed)?
-    };
+    let tx = if without_signature { chain.signers.unsigned(from, typed) } else { chain.signers.authorize(from, typed)? };
     submit(chain, tx)
 }
 
@@ -72,12 +68,7 @@ fn sender(chain: &Chain, request: &TransactionRequest) -> Result<Address, JsonRp
 }
 
 /// Fills in what the request leaves out.
-fn build(
-    chain: &Chain,
-    mut request: TransactionRequest,
-    from: Address,
-    nonce: u64,
-) -> Result<TypedTransaction, JsonRpcError> {
+fn build(chain: &Chain, mut request: TransactionRequest, from: Address, nonce: u64) -> Result<TypedTransaction, JsonRpcError> {
     if request.has_eip4844_fields() || request.transaction_type == Some(3) {
         return Err(crate::validate::blobs_refused());
     }

@@ -150,9 +150,7 @@ async fn an_estimate_is_enough_and_not_one_too_much() {
 async fn an_estimate_respects_the_purse() {
     let node = Node::start().await;
     let emitter = node.deploy(EMITTER).await;
-    let request = |price: u128, value: u128| {
-        json!([{ "from": ALICE, "to": emitter, "data": emit(1, 2), "gasPrice": quantity(price), "value": quantity(value) }])
-    };
+    let request = |price: u128, value: u128| json!([{ "from": ALICE, "to": emitter, "data": emit(1, 2), "gasPrice": quantity(price), "value": quantity(value) }]);
     assert!(node.rpc("eth_estimateGas", request(2 * GWEI, 0)).await.is_ok());
     let refused = node.fails("eth_estimateGas", request(2 * GWEI, 20_000 * ETHER)).await;
     assert_eq!(refused, (-32003, "Insufficient funds for gas * price + value".to_owned()));
@@ -175,10 +173,9 @@ async fn dev_accounts_sign() {
     let node = Node::start().await;
     let signature = node.ok("eth_sign", json!([ALICE, "0xdead"])).await;
     assert_eq!(node.ok("personal_sign", json!(["0xdead", ALICE])).await, signature);
-    let signature = alloy_primitives::Signature::try_from(
-        signature.as_str().unwrap().parse::<alloy_primitives::Bytes>().unwrap().as_ref(),
-    )
-    .unwrap();
+    let signature =
+        alloy_primitives::Signature::try_from(signature.as_str().unwrap().parse::<alloy_primitives::Bytes>().unwrap().as_ref())
+            .unwrap();
     assert_eq!(signature.recover_address_from_msg([0xde, 0xad]).unwrap(), ALICE);
     assert_eq!(node.fails("eth_sign", json!([NOBODY, "0x"])).await, (-32602, "No Signer available".to_owned()));
     let request = json!({

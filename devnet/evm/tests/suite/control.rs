@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::node::{ALICE, BOB, CAROL, ETHER, EMITTER, GWEI, NOBODY, Node, alice, emit, number, quantity, sign, transfer, word};
+use crate::node::{ALICE, BOB, CAROL, EMITTER, ETHER, GWEI, NOBODY, Node, alice, emit, number, quantity, sign, transfer, word};
 
 async fn time_of(node: &Node, id: &str) -> u128 {
     number(&node.block(id).await["timestamp"])

@@ -22,7 +22,7 @@ async fn logs_are_found_by_range_address_and_topic() {
     node.ok("anvil_mine", json!(["0x5"])).await;
     emitted(&node, &two, 20, 1).await;
     let last = emitted(&node, &one, 30, 2).await;
-    let find = async |filter: Value| { data_of(&node.ok("eth_getLogs", json!([filter])).await) };
+    let find = async |filter: Value| data_of(&node.ok("eth_getLogs", json!([filter])).await);
     assert_eq!(find(json!({ "fromBlock": "0x0" })).await, [word(10), word(20), word(30)]);
     assert_eq!(find(json!({ "fromBlock": "earliest", "toBlock": "latest", "address": one })).await, [word(10), word(30)]);
     assert_eq!(find(json!({ "fromBlock": "0x0", "address": [one, two], "topics": [word(1)] })).await, [word(10), word(20)]);
@@ -84,7 +84,7 @@ async fn filters_report_each_thing_once() {
     let pending = node.ok("eth_newPendingTransactionFilter", json!([])).await;
     let first = emitted(&node, &contract, 10, 1).await;
     let second = emitted(&node, &contract, 20, 2).await;
-    let changes = async |id: Value| { node.ok("eth_getFilterChanges", json!([id])).await };
+    let changes = async |id: Value| node.ok("eth_getFilterChanges", json!([id])).await;
     assert_eq!(changes(logs.clone()).await, first["logs"]);
     assert_eq!(changes(blocks.clone()).await, json!([first["blockHash"], second["blockHash"]]));
     assert_eq!(changes(pending.clone()).await, json!([first["transactionHash"], second["transactionHash"]]));

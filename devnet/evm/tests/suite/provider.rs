@@ -46,9 +46,8 @@ async fn alloy_deploys_calls_and_reads() {
 async fn alloy_sees_refusals_as_error_responses() {
     let node = Node::start().await;
     let provider = ProviderBuilder::new().connect_http(node.http.parse().unwrap());
-    let call = TransactionRequest::default().with_deploy_code(
-        crate::node::reverting(b"no").parse::<alloy_primitives::Bytes>().unwrap(),
-    );
+    let call =
+        TransactionRequest::default().with_deploy_code(crate::node::reverting(b"no").parse::<alloy_primitives::Bytes>().unwrap());
     let error = provider.call(call).await.unwrap_err();
     let payload = error.as_error_resp().unwrap();
     assert_eq!((payload.code, payload.message.as_ref()), (3, "execution reverted: no"));

@@ -8,7 +8,7 @@ use alloy_signer::SignerSync;
 use serde_json::{Value, json};
 
 use crate::node::{
-    ALICE, BOB, CAROL, ETHER, EMITTER, GWEI, Node, ONE, alice, bob, is_anvil, number, quantity, sign, transfer, word,
+    ALICE, BOB, CAROL, EMITTER, ETHER, GWEI, Node, ONE, alice, bob, is_anvil, number, quantity, sign, transfer, word,
 };
 
 #[tokio::test]
@@ -198,9 +198,23 @@ async fn bad_transactions_are_refused_with_the_known_texts() {
     };
     let cases: Vec<(&str, Bytes, i64, &str)> = vec![
         ("mined before", mined, -32003, "nonce too low"),
-        ("nonce used", sign(&alice(), { let mut tx = transfer(0); tx.gas_limit = 22_000; tx }), -32003, "nonce too low"),
+        (
+            "nonce used",
+            sign(&alice(), {
+                let mut tx = transfer(0);
+                tx.gas_limit = 22_000;
+                tx
+            }),
+            -32003,
+            "nonce too low",
+        ),
         ("no money", sign(&poor, transfer(0)), -32003, "Insufficient funds for gas * price + value"),
-        ("too much value", next(|tx| tx.value = U256::from(10_001 * ETHER)), -32003, "Insufficient funds for gas * price + value"),
+        (
+            "too much value",
+            next(|tx| tx.value = U256::from(10_001 * ETHER)),
+            -32003,
+            "Insufficient funds for gas * price + value",
+        ),
         ("little gas", next(|tx| tx.gas_limit = 20_999), -32000, "intrinsic gas too low"),
         (
             "much gas",
@@ -208,7 +222,12 @@ async fn bad_transactions_are_refused_with_the_known_texts() {
             -32000,
             "intrinsic gas too high -- tx.gas_limit > env.block.gas_limit",
         ),
-        ("low cap", next(|tx| (tx.max_fee_per_gas, tx.max_priority_fee_per_gas) = (1, 1)), -32003, "max fee per gas less than block base fee"),
+        (
+            "low cap",
+            next(|tx| (tx.max_fee_per_gas, tx.max_priority_fee_per_gas) = (1, 1)),
+            -32003,
+            "max fee per gas less than block base fee",
+        ),
         (
             "tip above cap",
             next(|tx| tx.max_priority_fee_per_gas = 5 * GWEI),
@@ -246,7 +265,8 @@ async fn a_transaction_may_use_a_whole_block() {
 async fn unknown_things_are_null_or_known_errors() {
     let node = Node::start().await;
     let unknown = word(77);
-    for method in ["eth_getTransactionByHash", "eth_getTransactionReceipt", "eth_getRawTransactionByHash", "eth_getBlockReceipts"] {
+    for method in ["eth_getTransactionByHash", "eth_getTransactionReceipt", "eth_getRawTransactionByHash", "eth_getBlockReceipts"]
+    {
         assert_eq!(node.ok(method, json!([unknown])).await, Value::Null, "{method}");
     }
     assert_eq!(node.ok("eth_getBlockByHash", json!([unknown, true])).await, Value::Null);

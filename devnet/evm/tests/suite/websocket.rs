@@ -82,7 +82,9 @@ async fn requests_and_batches_work() {
     // anvil calls this a wrong parameter, but only over WebSocket.
     let expected = if is_anvil() { -32602 } else { -32601 };
     assert_eq!(socket.call("no_such", json!([])).await["error"]["code"], expected);
-    socket.send(r#"[{"jsonrpc":"2.0","id":1,"method":"net_version"},{"jsonrpc":"2.0","id":2,"method":"eth_chainId"}]"#.into()).await;
+    socket
+        .send(r#"[{"jsonrpc":"2.0","id":1,"method":"net_version"},{"jsonrpc":"2.0","id":2,"method":"eth_chainId"}]"#.into())
+        .await;
     let answers = socket.receive().await;
     assert_eq!((&answers[0]["result"], &answers[1]["result"]), (&json!("31337"), &json!("0x7a69")));
     socket.send("{".into()).await;
