@@ -277,9 +277,9 @@ pub(crate) fn present<T>(found: Option<T>) -> Result<T, RpcError> {
     found.ok_or_else(|| RpcError::response(-32001, "block not found"))
 }
 
-fn asks_for_less(error: &ChainError) -> bool {
-    matches!(error, ChainError::Rpc { source, .. }
-        if source.is_range_too_large() || matches!(source, RpcError::Timeout { .. }))
+/// Whether a smaller range may succeed where this failed.
+pub(crate) fn asks_for_less(error: &ChainError) -> bool {
+    error.rpc_error().is_some_and(|error| error.is_range_too_large() || matches!(error, RpcError::Timeout { .. }))
 }
 
 #[cfg(test)]

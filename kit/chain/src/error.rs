@@ -22,7 +22,7 @@ pub enum ChainError {
         method: String,
         /// What happened.
         #[source]
-        source: RpcError,
+        source: Box<RpcError>,
     },
     /// No endpoint can be used now; each with its reason.
     #[error("{chain}: no endpoint can be used: {}", pairs(.endpoints))]
@@ -197,6 +197,14 @@ impl ChainError {
     pub fn revert_reason(&self) -> Option<&RevertReason> {
         match self {
             Self::Reverted { reason, .. } => Some(reason),
+            _ => None,
+        }
+    }
+
+    /// The failure of the last endpoint, if the error is that of a request.
+    pub fn rpc_error(&self) -> Option<&RpcError> {
+        match self {
+            Self::Rpc { source, .. } => Some(source),
             _ => None,
         }
     }

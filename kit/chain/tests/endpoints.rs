@@ -73,7 +73,7 @@ async fn silence_ends_at_the_deadline() {
     let endpoints = timed(&[&silent]);
     let started = tokio::time::Instant::now();
     let error = endpoints.gas_price().await.unwrap_err();
-    assert!(matches!(error, ChainError::Rpc { source: RpcError::Timeout { after_ms: 1_000 }, .. }), "{error}");
+    assert!(matches!(error.rpc_error(), Some(RpcError::Timeout { after_ms: 1_000 })), "{error}");
     assert!(error.is_transient());
     assert_eq!(started.elapsed(), Duration::from_secs(1));
 }

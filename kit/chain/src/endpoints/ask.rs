@@ -398,7 +398,7 @@ impl Endpoints {
                 let reason = revert_reason(&data, &error);
                 ChainError::Reverted { chain, data, reason }
             }
-            None => ChainError::Rpc { chain, endpoint: label.to_owned(), method: method.to_owned(), source: error },
+            None => ChainError::Rpc { chain, endpoint: label.to_owned(), method: method.to_owned(), source: Box::new(error) },
         }
     }
 }

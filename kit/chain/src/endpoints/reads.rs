@@ -70,7 +70,7 @@ impl Endpoints {
         let mut best: Option<(Header, usize)> = None;
         // An endpoint that turns out to be late only by this very answer is not among the candidates of the next round.
         for _ in 0..self.inner.endpoints.len().max(1) {
-            let answered = self.ask(&ask, |outcomes| read_head(outcomes)).await?;
+            let answered = self.ask(&ask, read_head).await?;
             self.note_head(answered.endpoint, answered.value.block.number);
             let late = self.is_late(answered.endpoint);
             if best.as_ref().is_none_or(|(best, _)| best.block.number < answered.value.block.number) {
@@ -192,7 +192,7 @@ impl Endpoints {
             Ok(Some(block)) => return Ok(block),
             Ok(None) => {}
             // "Invalid params", "unknown block tag" and the like: this chain's nodes do not know the tag.
-            Err(ChainError::Rpc { source: RpcError::Response { .. }, .. }) => {}
+            Err(error) if matches!(error.rpc_error(), Some(RpcError::Response { .. })) => {}
             Err(error) => return Err(error),
         }
         let head = self.head().await?;

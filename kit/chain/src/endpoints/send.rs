@@ -17,7 +17,7 @@ enum Sent {
     Accepted,
     Refused(SendError),
     /// The endpoint certainly does not have the transaction; another may be asked.
-    NotSent(Failure),
+    Absent(Failure),
     /// The endpoint may have it.
     Unknown(RpcError),
 }
@@ -59,7 +59,7 @@ impl Endpoints {
                     self.inner.sticky.lock().remember(hash, index);
                     return Err(self.failure_to_error(METHOD, index, Failure::Rpc(error)));
                 }
-                Sent::NotSent(failure) => last = Some((index, failure)),
+                Sent::Absent(failure) => last = Some((index, failure)),
             }
         }
         let (index, failure) = last.unwrap_or((0, Failure::Rpc(RpcError::connect("no endpoint"))));
@@ -72,7 +72,7 @@ impl Endpoints {
             if let super::health::Pause::RateLimited { until } = paused {
                 let left = until.saturating_since(self.now());
                 let retry_after_ms = u64::try_from(left.as_millis()).ok();
-                return (endpoint, Sent::NotSent(Failure::Rpc(RpcError::TooManyRequests { retry_after_ms })));
+                return (endpoint, Sent::Absent(Failure::Rpc(RpcError::TooManyRequests { retry_after_ms })));
             }
             (endpoint, self.send_once(endpoint, call, hash).await)
         });
@@ -85,15 +85,15 @@ impl Endpoints {
             Sent::Accepted | Sent::Refused(SendError::AlreadyKnown) => 3,
             Sent::Unknown(_) => 2,
             Sent::Refused(_) => 1,
-            Sent::NotSent(_) => 0,
+            Sent::Absent(_) => 0,
         };
         let best = outcomes.into_iter().max_by_key(|(_, sent)| rank(sent));
         match best {
             Some((endpoint, Sent::Refused(error))) => Err(self.rejected(endpoint, error)),
-            Some((endpoint, Sent::Unknown(error) | Sent::NotSent(Failure::Rpc(error)))) => {
+            Some((endpoint, Sent::Unknown(error) | Sent::Absent(Failure::Rpc(error)))) => {
                 Err(self.rpc_to_error(METHOD, endpoint.label(), error))
             }
-            Some((endpoint, Sent::NotSent(Failure::WrongChain(found)))) => Err(ChainError::WrongChain {
+            Some((endpoint, Sent::Absent(Failure::WrongChain(found)))) => Err(ChainError::WrongChain {
                 chain: self.inner.name.clone(),
                 expected: self.expected_chain_id().unwrap_or_default(),
                 found: vec![(endpoint.label().to_owned(), found)],
@@ -104,22 +104,22 @@ impl Endpoints {
 
     async fn send_once(&self, endpoint: &Endpoint, call: &RpcCall, hash: B256) -> Sent {
         if let Err(failure) = self.verify(endpoint).await {
-            return Sent::NotSent(failure);
+            return Sent::Absent(failure);
         }
         let calls = std::slice::from_ref(call);
         let outcome = self.exchange(endpoint, calls, false, |outcomes| single(outcomes)?.parse::<B256>(METHOD)).await;
         let sent = match outcome {
             Ok(found) if found == hash => Sent::Accepted,
             Ok(_) => Sent::Unknown(RpcError::malformed(METHOD, "hash of another transaction")),
-            Err(error) if error.is_rate_limit() || error.is_method_missing() => Sent::NotSent(Failure::Rpc(error)),
+            Err(error) if error.is_rate_limit() || error.is_method_missing() => Sent::Absent(Failure::Rpc(error)),
             Err(error) if error.outcome_unknown() => Sent::Unknown(error),
             Err(RpcError::Response { code, message, .. }) => Sent::Refused(SendError::classify(code, &message)),
-            Err(error) => Sent::NotSent(Failure::Rpc(error)),
+            Err(error) => Sent::Absent(Failure::Rpc(error)),
         };
         let kind = match &sent {
             Sent::Accepted => "accepted",
             Sent::Refused(error) => error.kind().as_str(),
-            Sent::NotSent(_) => "not_sent",
+            Sent::Absent(_) => "not_sent",
             Sent::Unknown(_) => "unknown",
         };
         crate::metrics::broadcast(&self.inner.name, endpoint.label(), kind);

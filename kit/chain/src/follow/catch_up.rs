@@ -22,7 +22,7 @@ pub(super) struct CatchUp {
 /// What a sparse step gave.
 pub(super) enum Sparse {
     /// A batch.
-    Batch(Batch),
+    Batch(Box<Batch>),
     /// The distance is too short, sparse batches are not wanted, or the blocks do not continue ours: read headers instead.
     NotNow,
 }
@@ -54,6 +54,6 @@ impl Follower {
         if added.last().is_none_or(|last| last.block.number != chunk.last.number) {
             added.push(FollowedBlock { block: chunk.last, logs: Vec::new(), transactions: Vec::new() });
         }
-        Ok(Sparse::Batch(self.batch(Vec::new(), added, head)))
+        Ok(Sparse::Batch(Box::new(self.batch(Vec::new(), added, head))))
     }
 }

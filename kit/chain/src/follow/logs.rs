@@ -9,7 +9,7 @@ use alloy_primitives::B256;
 use serde_json::json;
 
 use super::Follower;
-use crate::backfill::present;
+use crate::backfill::{asks_for_less, present};
 use crate::endpoints::ask::{Ask, Freshness, Outcomes, single};
 use crate::endpoints::reads::read_logs;
 use crate::error::ChainError;
@@ -88,7 +88,7 @@ impl Follower {
             .ranged();
         let found = match self.endpoints.ask(&ask, |outcomes| read_logs(single(outcomes)?, &filter_range)).await {
             Ok(answered) => answered.value,
-            Err(ChainError::Rpc { source, .. }) if source.is_range_too_large() || matches!(source, RpcError::Timeout { .. }) => {
+            Err(error) if asks_for_less(&error) => {
                 return self.pinned_logs(filter, &all(), prefer).await;
             }
             Err(error) => return Err(error),
@@ -156,7 +156,8 @@ impl Follower {
                 )));
             }
             // The method is not offered; other failures are those of the endpoints.
-            Err(ChainError::Rpc { source: RpcError::Response { .. }, .. } | ChainError::QuorumNotReached { .. }) => {}
+            Err(ChainError::QuorumNotReached { .. }) => {}
+            Err(error) if matches!(error.rpc_error(), Some(RpcError::Response { .. })) => {}
             Err(error) => return Err(error),
         }
         let hash = header.block.hash;

@@ -112,7 +112,7 @@ impl Follower {
             Start::Block(number) => number,
         };
         if let Sparse::Batch(batch) = self.sparse_step(start, target.number, target.head).await? {
-            return Ok(Some(batch));
+            return Ok(Some(*batch));
         }
         match self.linked_headers(start, None, &target).await? {
             Linked::Headers(headers) => self.deliver(Vec::new(), headers, &target).await,
@@ -166,7 +166,7 @@ impl Follower {
     /// The chain is higher than what was delivered.
     async fn forward(&mut self, tip: BlockRef, target: Target) -> Result<Option<Batch>, ChainError> {
         if let Sparse::Batch(batch) = self.sparse_step(tip.number + 1, target.number, target.head).await? {
-            return Ok(Some(batch));
+            return Ok(Some(*batch));
         }
         match self.linked_headers(tip.number + 1, Some(tip), &target).await? {
             Linked::Headers(headers) => self.deliver(Vec::new(), headers, &target).await,
