@@ -70,7 +70,7 @@ pub struct FollowerProgram {
     pub view: SharedView,
 }
 
-#[async_trait(?Send)]
+#[async_trait]
 impl Program for FollowerProgram {
     fn name(&self) -> &str {
         "consumer"
@@ -138,7 +138,7 @@ fn seen(row: &Row) -> Result<Seen, StoreError> {
     })
 }
 
-#[async_trait(?Send)]
+#[async_trait]
 impl Actor for Consumer {
     fn name(&self) -> &str {
         "consumer"
@@ -213,7 +213,7 @@ impl Emitter {
     }
 }
 
-#[async_trait(?Send)]
+#[async_trait]
 impl Actor for Emitter {
     fn name(&self) -> &str {
         "emitter"
@@ -279,7 +279,7 @@ impl FollowerChecker {
     }
 }
 
-#[async_trait(?Send)]
+#[async_trait]
 impl Checker for FollowerChecker {
     fn name(&self) -> &str {
         "follower rules"

@@ -232,7 +232,7 @@ pub struct OutboxProgram {
     pub seed: u64,
 }
 
-#[async_trait(?Send)]
+#[async_trait]
 impl Program for OutboxProgram {
     fn name(&self) -> &str {
         &self.name
@@ -376,7 +376,7 @@ impl OutboxActor {
     }
 }
 
-#[async_trait(?Send)]
+#[async_trait]
 impl Actor for OutboxActor {
     fn name(&self) -> &str {
         &self.name
@@ -407,7 +407,7 @@ struct UserActor {
     rng: ChaCha8Rng,
 }
 
-#[async_trait(?Send)]
+#[async_trait]
 impl Actor for UserActor {
     fn name(&self) -> &str {
         &self.name
@@ -543,7 +543,7 @@ impl OutboxChecker {
     }
 }
 
-#[async_trait(?Send)]
+#[async_trait]
 impl Checker for OutboxChecker {
     fn name(&self) -> &str {
         "outbox rules"

@@ -57,7 +57,7 @@ impl Violation {
 }
 
 /// Something that the scheduler lets act: a machine of a process, or a part of the outside world (miners, users, faults).
-#[async_trait(?Send)]
+#[async_trait]
 pub trait Actor: Send {
     /// Name in the trace.
     fn name(&self) -> &str;
@@ -67,7 +67,7 @@ pub trait Actor: Send {
 }
 
 /// A process: builds its machines from nothing but the database, as a start of the real program does.
-#[async_trait(?Send)]
+#[async_trait]
 pub trait Program: Send + Sync {
     /// Name in the trace.
     fn name(&self) -> &str;
@@ -92,7 +92,7 @@ pub struct Host {
 }
 
 /// A rule that holds at every moment.
-#[async_trait(?Send)]
+#[async_trait]
 pub trait Checker: Send {
     /// Name in the failure.
     fn name(&self) -> &str;

@@ -61,7 +61,7 @@ impl Miner {
     }
 }
 
-#[async_trait(?Send)]
+#[async_trait]
 impl Actor for Miner {
     fn name(&self) -> &str {
         "miner"
@@ -100,7 +100,7 @@ impl Forker {
     }
 }
 
-#[async_trait(?Send)]
+#[async_trait]
 impl Actor for Forker {
     fn name(&self) -> &str {
         "forker"
@@ -145,7 +145,7 @@ impl FeeStorm {
     }
 }
 
-#[async_trait(?Send)]
+#[async_trait]
 impl Actor for FeeStorm {
     fn name(&self) -> &str {
         "fee storm"
@@ -178,7 +178,7 @@ impl MoodyPool {
     }
 }
 
-#[async_trait(?Send)]
+#[async_trait]
 impl Actor for MoodyPool {
     fn name(&self) -> &str {
         "pool"
@@ -219,7 +219,7 @@ impl Weather {
     }
 }
 
-#[async_trait(?Send)]
+#[async_trait]
 impl Actor for Weather {
     fn name(&self) -> &str {
         "weather"
@@ -263,7 +263,7 @@ impl Banker {
     }
 }
 
-#[async_trait(?Send)]
+#[async_trait]
 impl Actor for Banker {
     fn name(&self) -> &str {
         "banker"
@@ -307,7 +307,7 @@ impl Stranger {
     }
 }
 
-#[async_trait(?Send)]
+#[async_trait]
 impl Actor for Stranger {
     fn name(&self) -> &str {
         "stranger"

@@ -6,6 +6,7 @@ mod support;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use alloy_primitives::U256;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use support::{Options, World, databases, pass, plenty};
@@ -52,7 +53,7 @@ fn deep() -> Options {
 
 #[test]
 fn reorganisations_to_depth_64_under_load() {
-    each(3, async |seed, database| {
+    each(5, async |seed, database| {
         let options = Options { forks: Some((0.1, 1..=64)), ..deep() };
         let mut world = World::new(seed, database, options);
         let outcome = async {
@@ -67,7 +68,7 @@ fn reorganisations_to_depth_64_under_load() {
 
 #[test]
 fn reorganisations_while_the_program_is_off() {
-    each(3, async |seed, database| {
+    each(5, async |seed, database| {
         let mut world = World::new(seed, database, deep());
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let outcome = async {
@@ -89,7 +90,7 @@ fn reorganisations_while_the_program_is_off() {
 
 #[test]
 fn endpoints_that_time_out_refuse_and_lag() {
-    each(4, async |seed, database| {
+    each(8, async |seed, database| {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let options = Options {
             profiles: (0..3).map(|_| FaultProfile::mixture(&mut rng)).collect(),
@@ -110,7 +111,7 @@ fn endpoints_that_time_out_refuse_and_lag() {
 
 #[test]
 fn one_endpoint_of_three_lies() {
-    each(4, async |seed, database| {
+    each(8, async |seed, database| {
         let liar = (seed % 3) as usize;
         let mut profiles = vec![FaultProfile::none(); 3];
         profiles[liar] = FaultProfile::lying(0.3);
@@ -127,7 +128,7 @@ fn one_endpoint_of_three_lies() {
 
 #[test]
 fn base_fees_that_jump() {
-    each(4, async |seed, database| {
+    each(8, async |seed, database| {
         let cap = u128::from(100 * GWEI);
         let mut options = Options {
             forks: Some((0.01, 1..=3)),
@@ -156,7 +157,7 @@ fn base_fees_that_jump() {
 
 #[test]
 fn transactions_stuck_in_the_pool_are_replaced() {
-    each(4, async |seed, database| {
+    each(8, async |seed, database| {
         let mut world = World::new(seed, database, Options::default());
         let pool = MoodyPool::new(world.chain.clone(), 0.1, 0.9, world.sim.draw_seed(), world.calm.clone());
         world.sim.add_actor(4, Box::new(pool));
@@ -176,9 +177,9 @@ fn transactions_stuck_in_the_pool_are_replaced() {
 
 #[test]
 fn an_account_runs_dry_and_is_funded_again() {
-    each(4, async |seed, database| {
+    each(8, async |seed, database| {
         let options = Options {
-            adjust: |index, intent| intent.with_value(alloy_primitives::U256::from(index as u64 * 20_000 * u64::from(u32::MAX))),
+            adjust: |index, intent| intent.with_value(U256::from(index as u64 * 20_000 * u64::from(u32::MAX))),
             ..Options::default()
         };
         let mut world = World::new(seed, database, options);
@@ -195,7 +196,7 @@ fn an_account_runs_dry_and_is_funded_again() {
 
 #[test]
 fn the_key_is_used_by_somebody_else() {
-    each(6, async |seed, database| {
+    each(12, async |seed, database| {
         let options = Options { forks: Some((0.01, 1..=3)), ..Options::default() };
         let mut world = World::new(seed, database, options);
         let stranger = Stranger::new(
@@ -218,7 +219,7 @@ fn the_key_is_used_by_somebody_else() {
 
 #[test]
 fn deadlines_end_in_one_of_two_ways() {
-    each(4, async |seed, database| {
+    each(8, async |seed, database| {
         let options = Options {
             orders: 8,
             limits: OutboxLimits { may_drop: true, ..OutboxLimits::default() },
@@ -242,8 +243,9 @@ fn deadlines_end_in_one_of_two_ways() {
 
 #[test]
 fn a_daily_budget_is_kept() {
-    each(3, async |seed, database| {
-        let budget = alloy_primitives::U256::from(60_000u64 * 4) * alloy_primitives::U256::from(3 * GWEI);
+    each(5, async |seed, database| {
+        // Room for about five of the twelve orders.
+        let budget = U256::from(60_000 * 4 * GWEI);
         let mut options = Options {
             orders: 12,
             // A day in some hundred steps.
@@ -266,7 +268,7 @@ fn a_daily_budget_is_kept() {
 
 #[test]
 fn everything_at_once() {
-    each(6, async |seed, database| {
+    each(12, async |seed, database| {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let options = Options {
             orders: 6,

@@ -49,7 +49,7 @@ async fn amount(store: &Store, name: &str) -> Result<i64, StepError> {
     row.map_or(Ok(0), |row| row.get("amount").map_err(StepError::fault))
 }
 
-#[async_trait(?Send)]
+#[async_trait]
 impl Actor for Mover {
     fn name(&self) -> &str {
         "mover"
@@ -72,7 +72,7 @@ struct Moving {
     acknowledged: Arc<AtomicU64>,
 }
 
-#[async_trait(?Send)]
+#[async_trait]
 impl Program for Moving {
     fn name(&self) -> &str {
         "moving"
@@ -94,7 +94,7 @@ impl Program for Moving {
 
 struct Forever;
 
-#[async_trait(?Send)]
+#[async_trait]
 impl Checker for Forever {
     fn name(&self) -> &str {
         "nothing"

@@ -16,10 +16,10 @@ use windlass_sim::{Database, Failure, FaultProfile, FaultyRpc, Simulation, signe
 use windlass_store::UnixMillis;
 
 /// Start of the virtual time, milliseconds.
-pub const START: UnixMillis = UnixMillis(1_700_000_000_000);
+pub(crate) const START: UnixMillis = UnixMillis(1_700_000_000_000);
 
 /// The seeds of a test: one from `WINDLASS_SEED`, or as many as `WINDLASS_SEEDS` says, or `default`.
-pub fn seeds(default: u64) -> Vec<u64> {
+pub(crate) fn seeds(default: u64) -> Vec<u64> {
     let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok());
     if let Some(seed) = number("WINDLASS_SEED") {
         return vec![seed];
@@ -28,7 +28,7 @@ pub fn seeds(default: u64) -> Vec<u64> {
 }
 
 /// Runs `life` for each seed, on all cores. A simulation itself is one thread; each has a runtime of its own.
-pub fn each<F>(default_seeds: u64, life: F)
+pub(crate) fn each<F>(default_seeds: u64, life: F)
 where
     F: AsyncFn(u64) + Sync,
 {
@@ -50,7 +50,7 @@ where
 }
 
 /// SQLite, and PostgreSQL where there is one.
-pub async fn databases() -> Vec<Database> {
+pub(crate) async fn databases() -> Vec<Database> {
     let mut databases = vec![Database::sqlite().unwrap()];
     if let Some(postgres) = Database::postgres().await {
         databases.push(postgres.unwrap());
@@ -59,19 +59,19 @@ pub async fn databases() -> Vec<Database> {
 }
 
 /// What a world with an outbox is like.
-pub struct Options {
-    pub orders: usize,
-    pub confirmations: u64,
-    pub profiles: Vec<FaultProfile>,
-    pub block_interval: Duration,
-    pub tick_ms: RangeInclusive<u64>,
-    pub config: OutboxConfig,
-    pub limits: OutboxLimits,
-    pub quorum: usize,
+pub(crate) struct Options {
+    pub(crate) orders: usize,
+    pub(crate) confirmations: u64,
+    pub(crate) profiles: Vec<FaultProfile>,
+    pub(crate) block_interval: Duration,
+    pub(crate) tick_ms: RangeInclusive<u64>,
+    pub(crate) config: OutboxConfig,
+    pub(crate) limits: OutboxLimits,
+    pub(crate) quorum: usize,
     /// Probability per step, and depth.
-    pub forks: Option<(f64, RangeInclusive<u64>)>,
-    pub adjust: fn(usize, Intent) -> Intent,
-    pub instances: usize,
+    pub(crate) forks: Option<(f64, RangeInclusive<u64>)>,
+    pub(crate) adjust: fn(usize, Intent) -> Intent,
+    pub(crate) instances: usize,
 }
 
 impl Default for Options {
@@ -93,19 +93,19 @@ impl Default for Options {
 }
 
 /// A world with one account, its outbox and a miner.
-pub struct World {
-    pub sim: Simulation,
-    pub chain: SimChain,
-    pub nodes: Vec<FaultyRpc>,
-    pub orders: Orders,
-    pub signer: LocalSigner,
-    pub foreign: ForeignHashes,
-    pub calm: Calm,
-    pub processes: Vec<windlass_sim::ProcessId>,
+pub(crate) struct World {
+    pub(crate) sim: Simulation,
+    pub(crate) chain: SimChain,
+    pub(crate) nodes: Vec<FaultyRpc>,
+    pub(crate) orders: Orders,
+    pub(crate) signer: LocalSigner,
+    pub(crate) foreign: ForeignHashes,
+    pub(crate) calm: Calm,
+    pub(crate) processes: Vec<windlass_sim::ProcessId>,
 }
 
 impl World {
-    pub fn new(seed: u64, database: Database, options: Options) -> Self {
+    pub(crate) fn new(seed: u64, database: Database, options: Options) -> Self {
         let mut sim = Simulation::new(seed, database, START);
         sim.set_tick_ms(options.tick_ms);
         let signer = signer(1).unwrap();
@@ -164,12 +164,12 @@ impl World {
         Self { sim, chain, nodes, orders, signer, foreign, calm, processes }
     }
 
-    pub fn account(&self) -> Address {
+    pub(crate) fn account(&self) -> Address {
         self.signer.address()
     }
 
     /// Ends the faults and waits until all orders are finished.
-    pub async fn settle(&mut self) -> Result<(), Failure> {
+    pub(crate) async fn settle(&mut self) -> Result<(), Failure> {
         let orders = self.orders.clone();
         orders.release(usize::MAX);
         let outcome = self.sim.settle(20_000, move |_| orders.all_finished()).await;
@@ -210,12 +210,12 @@ impl World {
 }
 
 /// A balance that is enough for everything.
-pub fn plenty() -> U256 {
+pub(crate) fn plenty() -> U256 {
     ether(10)
 }
 
 /// Fails the test with seed and trace.
-pub fn pass(outcome: Result<(), Failure>) {
+pub(crate) fn pass(outcome: Result<(), Failure>) {
     if let Err(failure) = outcome {
         panic!("{failure}");
     }
