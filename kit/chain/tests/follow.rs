@@ -572,3 +572,28 @@ fn a_follower_can_move_between_threads() {
     };
     let _ = check;
 }
+
+#[tokio::test]
+async fn the_window_is_kept_alike_in_every_kind_of_store() {
+    for test in windlass_store::testing::stores().await {
+        let store = test.store.clone();
+        store.migrate(&MIGRATIONS).await.unwrap();
+        let chain = FakeChain::new();
+        let node = FakeNode::new("a", &chain);
+        chain.extend(400);
+        let config = FollowConfig { window: 150, batch_blocks: 70, sparse_catch_up: false, ..config() };
+        let mut replay = Replay::default();
+        let mut follower = Follower::load(store.clone(), endpoints(&[&node]), config.clone()).await.unwrap();
+        drain(&mut follower, &store, &mut replay).await;
+        let rows = store.query("SELECT number FROM chain_follow_block", vec![]).await.unwrap();
+        assert_eq!(rows.len(), 151, "no more is kept than the window");
+        chain.reorganise(100, 120);
+        let mut restarted = Follower::load(store.clone(), endpoints(&[&node]), config).await.unwrap();
+        let (mut other, store_view) = (follower, restarted.tip());
+        assert_eq!(other.tip(), store_view, "memory and store agree");
+        assert_eq!(other.poll().await.unwrap(), restarted.poll().await.unwrap());
+        drain(&mut restarted, &store, &mut replay).await;
+        replay.assert_linked();
+        assert_eq!(replay.blocks.last(), Some(&chain.head()));
+    }
+}

@@ -142,6 +142,7 @@ async fn nobody_there_and_nobody_answering() {
     drop(listener);
     let error = client(&format!("http://user:geheim12@{address}/key12345678")).request("a", json!([])).await.unwrap_err();
     assert!(matches!(error, RpcError::Connect { .. }) && !error.outcome_unknown());
+    assert!(error.to_string().contains("refused"), "{error}");
     let cause = std::error::Error::source(&error).unwrap();
     assert!(!format!("{error:?} {cause}").contains("key12345678"), "{error:?}");
 }

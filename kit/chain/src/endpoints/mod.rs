@@ -255,10 +255,7 @@ impl Endpoints {
 }
 
 fn open_url(endpoint: &EndpointUrl, config: &EndpointsConfig) -> Result<Arc<dyn Rpc>, String> {
-    let describe = |error: RpcError| {
-        let cause = std::error::Error::source(&error).map_or_else(String::new, |source| format!(": {source}"));
-        format!("endpoint {}: {error}{cause}", endpoint.label())
-    };
+    let describe = |error: RpcError| format!("endpoint {}: {error}", endpoint.label());
     let timeout = Duration::from_millis(config.timeout_ms.max(1));
     let scheme = endpoint.url.split(':').next().unwrap_or_default();
     if matches!(scheme, "ws" | "wss") {

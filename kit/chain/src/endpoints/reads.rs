@@ -350,7 +350,7 @@ impl Endpoints {
             let found: Option<Transaction> = single(outcomes)?.parse("eth_getTransactionByHash")?;
             refuse_other("eth_getTransactionByHash", found, |one| one.hash == hash)
         });
-        Ok(found.await?.value)
+        none_if_missing(found.await.map(|answered| answered.value))
     }
 
     /// The receipt of an included transaction; `None` while it is not included as far as the endpoint knows. Asked first of the

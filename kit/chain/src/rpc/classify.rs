@@ -116,6 +116,7 @@ pub(super) fn is_state_missing(code: i64, message: &str) -> bool {
                 "finalized block not found",
                 "safe block not found",
                 "resource not found",
+                "indexing is in progress",
             ],
         )
 }
@@ -225,6 +226,7 @@ mod tests {
             (-32000, "header not found", Meaning::State),
             (-32000, "missing trie node 0011 (path ) state 0x00 is not available", Meaning::State),
             (-32001, "resource not found", Meaning::State),
+            (-32000, "transaction indexing is in progress", Meaning::State),
             (-39001, "Unknown block", Meaning::State),
             (-32000, "finalized block not found", Meaning::State),
             (-32602, "BlockOutOfRangeError: block height is 5 but requested was 9", Meaning::State),

@@ -17,7 +17,7 @@ pub enum RpcError {
         after_ms: u64,
     },
     /// No connection came about; the node has not seen the request.
-    #[error("cannot connect")]
+    #[error("cannot connect: {}", root_cause(.source.as_ref()))]
     Connect {
         /// Cause, without the URL.
         #[source]
@@ -69,6 +69,15 @@ pub enum RpcError {
         /// Its data, if they are bytes: the return data of a reverted call.
         data: Option<Bytes>,
     },
+}
+
+/// The innermost cause, which is the one that says something ("Connection refused").
+fn root_cause(error: &(dyn std::error::Error + Send + Sync + 'static)) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    cause.to_string()
 }
 
 impl RpcError {
