@@ -14,7 +14,7 @@ pub fn describe() {
     describe_counter!("outbox_foreign_nonces_total", "How many nonces were used outside of this program?");
     describe_counter!("outbox_round_errors_total", "How many rounds failed?");
     describe_gauge!("outbox_in_flight", "How many nonces are signed and not in a block?");
-    describe_gauge!("outbox_held", "How many intents were held in the last round?");
+    describe_gauge!("outbox_held", "How many of the intents that the last round looked at are held?");
     describe_gauge!("outbox_leader", "Does this instance act (1) or stand by (0)?");
     describe_gauge!("outbox_balance_wei", "What does the account have? (rounded)");
     describe_histogram!("outbox_round_seconds", Unit::Seconds, "How long does a round take?");

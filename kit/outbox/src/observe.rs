@@ -2,7 +2,7 @@
 //!
 //! Nothing is concluded from one missing answer. Inclusion is only taken from a receipt whose block is canonical; a foreign
 //! use of a nonce only from the block in which the account's count passed it, or, where no endpoint has that history any
-//! more, from a count at finality depth together with missing receipts at two different heads.
+//! more, from a count at finality depth together with receipts that the quorum denies for many heads.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -19,6 +19,8 @@ use crate::machine::{Finding, Inclusion, Slot};
 const SCAN_LIMIT: u64 = 8;
 /// Requests in flight at the same time while many blocks or receipts are read.
 const READ_CONCURRENCY: usize = 8;
+/// Heads for which a nonce must stay unclear before missing receipts count, where its history cannot be read.
+const PATIENCE: u64 = 32;
 /// Most nonces per round that are searched for a foreign transaction: each costs about a dozen requests.
 const SEARCH_LIMIT: usize = 4;
 
@@ -255,7 +257,7 @@ impl Chain {
             }
             suspect.asked = seen.head.number;
             budget -= 1;
-            match self.locate(config, slot, &seen.head).await {
+            match self.locate(config, slot, &seen.head, suspect.first).await {
                 Ok(Some(finding)) => {
                     findings.insert(slot.nonce, finding);
                 }
@@ -268,17 +270,18 @@ impl Chain {
     }
 
     /// Finds the transaction that used the nonce of `slot`: the block in which the account's count passes the nonce holds it.
-    async fn locate(&self, config: &OutboxConfig, slot: &Slot, head: &BlockRef) -> Result<Option<Finding>, ChainError> {
+    async fn locate(&self, config: &OutboxConfig, slot: &Slot, head: &BlockRef, since: u64) -> Result<Option<Finding>, ChainError> {
         let nonce = slot.nonce;
         let deep = head.number.saturating_sub(config.finality_depth);
-        let buried_count = self.sure_count(BlockId::Number(deep)).await?;
-        let buried = buried_count > nonce;
-        let mut low = deep.saturating_sub(config.finality_depth);
-        let mut high = head.number;
-        if self.count_at(low).await.map_or(true, |count| count > nonce) {
-            // Older than what full nodes keep: the count at finality depth and the missing receipts are all there is.
-            return Ok(buried.then_some(Finding::Foreign { hash: None, buried }));
-        }
+        let buried = self.sure_count(BlockId::Number(deep)).await? > nonce;
+        let Some(low) = self.count_below(nonce, deep, config.finality_depth).await else {
+            // No node has the state of that time any more. A missing receipt alone proves nothing, so it takes all there is:
+            // the count at finality depth, every receipt denied by the quorum, and that for many heads.
+            let patient = head.number.saturating_sub(since) >= PATIENCE;
+            let gone = buried && patient && self.all_denied(slot).await?;
+            return Ok(gone.then_some(Finding::Foreign { hash: None, buried }));
+        };
+        let (mut low, mut high) = (low, head.number);
         while high - low > 1 {
             let middle = low + (high - low) / 2;
             if self.count_at(middle).await? > nonce {
@@ -297,6 +300,31 @@ impl Chain {
             return Ok(Some(Finding::Ours(inclusion(receipt))));
         }
         Ok(Some(Finding::Foreign { hash: Some(receipt.transaction_hash), buried }))
+    }
+
+    /// A block at which the nonce was not used yet, looked for in growing steps below `from`; `None` when no endpoint can tell.
+    async fn count_below(&self, nonce: u64, from: u64, step: u64) -> Option<u64> {
+        let (mut number, mut step) = (from, step.max(1));
+        loop {
+            number = number.saturating_sub(step);
+            if self.count_at(number).await.ok()? <= nonce {
+                return Some(number);
+            }
+            if number == 0 {
+                return None;
+            }
+            step = step.saturating_mul(4);
+        }
+    }
+
+    /// Whether the quorum of endpoints denies every attempt of a nonce.
+    async fn all_denied(&self, slot: &Slot) -> Result<bool, ChainError> {
+        for attempt in &slot.attempts {
+            if self.endpoints.quorum_receipt(self.endpoints.quorum(), attempt.hash).await?.is_some() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     async fn count_at(&self, number: u64) -> Result<u64, ChainError> {

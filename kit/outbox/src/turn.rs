@@ -30,6 +30,8 @@ use crate::tables::{Broken, Changes, HoldChange, NewAttempt, OfferOutcome, Offer
 const LOOK_AHEAD: u64 = 16;
 /// Gas estimates asked for at the same time.
 const ESTIMATE_CONCURRENCY: usize = 8;
+/// Most gas of one transaction on chains with EIP-7825.
+const TRANSACTION_GAS_LIMIT: u64 = 1 << 24;
 /// Signatures asked for at the same time: a remote signer answers in milliseconds.
 const SIGN_CONCURRENCY: usize = 16;
 
@@ -338,8 +340,10 @@ impl Inner {
         let error = match answer {
             Ok(gas) => {
                 let limit = gas.saturating_mul(self.config.gas_margin_percent) / 100;
-                // More than a block holds would never be included; the estimate itself fits.
-                let limit = if seen.head.gas_limit > 0 { limit.min(seen.head.gas_limit).max(gas) } else { limit };
+                // More than a block or a transaction may have (EIP-7825) would never be taken; the estimate itself fits.
+                let block = if seen.head.gas_limit > 0 { seen.head.gas_limit } else { u64::MAX };
+                let transaction = if gas <= TRANSACTION_GAS_LIMIT { TRANSACTION_GAS_LIMIT } else { u64::MAX };
+                let limit = limit.min(block).min(transaction).max(gas);
                 return Estimate { gas: Gas::Limit(limit), head, at: now, reverting: None };
             }
             Err(error) => error,
