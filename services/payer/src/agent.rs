@@ -37,7 +37,7 @@ pub(crate) struct Agent {
     clock: Arc<dyn Clock>,
     reader: Arc<ContractReader>,
     target: Option<Arc<dyn Target>>,
-    follower: Option<Follower>,
+    follower: Follower,
     shared: Arc<Shared>,
     ctx: ServiceContext,
     state: Agreement,
@@ -72,14 +72,14 @@ impl Agent {
         let inbox = shared.open_inbox();
         Ok(Self {
             service,
-            policy: config.policy(),
+            policy: shared.policy.clone(),
             key,
             config,
             clock: store.clock(),
             store,
             reader,
             target,
-            follower: Some(follower),
+            follower,
             shared,
             ctx,
             state,
@@ -129,25 +129,9 @@ impl Agent {
         }
     }
 
-    /// One round of the follower, on a thread of its own because its future cannot move between threads.
-    async fn poll_follower(&mut self) -> Result<Option<Batch>, ChainError> {
-        let Some(mut follower) = self.follower.take() else { return Ok(None) };
-        let runtime = tokio::runtime::Handle::current();
-        let round = tokio::task::spawn_blocking(move || {
-            let polled = runtime.block_on(follower.poll());
-            (follower, polled)
-        });
-        let (follower, polled) = round.await.map_err(|error| ChainError::Inconsistent {
-            chain: self.reader.endpoints().name().to_owned(),
-            detail: format!("following the chain broke off: {error}"),
-        })?;
-        self.follower = Some(follower);
-        polled
-    }
-
     /// Takes the next blocks of the chain, as far as there are any.
     async fn follow(&mut self) -> Result<(), PayerError> {
-        let batch = match self.poll_follower().await {
+        let batch = match self.follower.poll().await {
             Ok(Some(batch)) => batch,
             Ok(None) => return Ok(()),
             Err(error @ (ChainError::ReorgTooDeep { .. } | ChainError::StaleBatch { .. } | ChainError::Store(_))) => {

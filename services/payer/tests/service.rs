@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
-use common::{Memory, World, eventually};
+use common::{Live, Memory, World, eventually};
 use http_body_util::BodyExt as _;
 use serde_json::Value;
 use tokio::task::JoinHandle;
@@ -23,6 +23,7 @@ struct Running {
     service: Arc<PayerService>,
     stop: CancellationToken,
     task: JoinHandle<()>,
+    _live: Live,
 }
 
 impl Running {
@@ -37,7 +38,7 @@ impl Running {
         let stop = ctx.shutdown.clone();
         let runs = Arc::clone(&service);
         let task = tokio::spawn(async move { runs.run(ctx).await.unwrap() });
-        Self { service, stop, task }
+        Self { service, stop, task, _live: world.live() }
     }
 
     async fn phase(&self) -> Option<Phase> {
@@ -70,13 +71,18 @@ impl Running {
     }
 }
 
+/// The target is not one of the configuration, so the rule that it can be started is not asked.
+fn resuming(world: &World) -> PayerConfig {
+    PayerConfig { resume: true, ..world.config("") }
+}
+
 #[tokio::test]
 async fn a_lapse_stops_the_program_once_and_a_payment_starts_it_again() {
     for store in stores().await {
         let world = World::new().await;
         world.pay(100_000).await;
         let memory = Arc::new(Memory::default());
-        let running = Running::start(&world, &store, world.config("resume = true\n"), Some(memory.clone())).await;
+        let running = Running::start(&world, &store, resuming(&world), Some(memory.clone())).await;
         running.reaches(Phase::Paid).await;
         assert_eq!(running.health().await.0, StatusCode::OK);
         assert!(running.service.status().await.ready.is_ready());
@@ -110,12 +116,12 @@ async fn a_restart_neither_repeats_the_stop_nor_forgets_it() {
     let (world, store) = (World::new().await, sqlite().await);
     world.pay(1_000).await;
     let memory = Arc::new(Memory::default());
-    let running = Running::start(&world, &store, world.config("resume = true\n"), Some(memory.clone())).await;
+    let running = Running::start(&world, &store, resuming(&world), Some(memory.clone())).await;
     world.pass(500);
     running.reaches(Phase::Stopped).await;
     running.end().await;
 
-    let running = Running::start(&world, &store, world.config("resume = true\n"), Some(memory.clone())).await;
+    let running = Running::start(&world, &store, resuming(&world), Some(memory.clone())).await;
     running.reaches(Phase::Stopped).await;
     world.pass(10);
     world.pass(10);
@@ -188,9 +194,10 @@ async fn a_payment_that_a_reorganisation_takes_back_counts_no_more() {
     let memory = Arc::new(Memory::default());
     let running = Running::start(&world, &store, world.config(""), Some(memory.clone())).await;
     running.reaches(Phase::ExpiringSoon).await;
+    let before = world.devnet.height();
     world.pay(1_000_000).await;
     running.reaches(Phase::Paid).await;
-    world.devnet.reorg(1);
+    world.devnet.reorg(world.devnet.height() - before);
     world.devnet.mine(1, 1);
     running.reaches(Phase::ExpiringSoon).await;
     let entries = tables::history(&store, "test", 50).await.unwrap();

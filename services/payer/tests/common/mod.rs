@@ -117,20 +117,40 @@ impl World {
         self.devnet.mine(2, 1);
     }
 
+    /// Makes a block four times a second until the result is dropped, as a live chain does.
+    pub fn live(&self) -> Live {
+        let devnet = self.devnet.clone();
+        Live(tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(Duration::from_millis(250)).await;
+                devnet.mine(1, 1);
+            }
+        }))
+    }
+
     pub fn config(&self, more: &str) -> PayerConfig {
         parse_config(&format!(
             "chain = \"devnet\"\ncontract = \"{}\"\nconfirm_time = \"0s\"\npoll_interval = \"100ms\"\nobserve_every = \"1s\"\n\
-             retry_first = \"1s\"\nsettle = \"0s\"\n{more}",
+             warn_before = [\"1h\"]\nretry_first = \"1s\"\nsettle = \"0s\"\n{more}",
             self.contract
         ))
     }
 }
 
 pub fn parse_config(section: &str) -> PayerConfig {
-    let text = format!("[chain.devnet]\nchain_id = 31337\nendpoints = [\"http://127.0.0.1:8545\"]\n[payer.test]\n{section}");
+    let text = format!("[chain.devnet]\nchain_id = 31337\nurls = [\"http://127.0.0.1:8545\"]\n[payer.test]\n{section}");
     let schema = Schema::new().section::<PayerConfig>();
     let config = schema.load(&Sources::text("test.toml", &text)).unwrap();
     config.instance::<PayerConfig>("test").unwrap().clone()
+}
+
+/// A chain that goes on by itself.
+pub struct Live(tokio::task::JoinHandle<()>);
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 /// A program that only remembers what was done to it.
