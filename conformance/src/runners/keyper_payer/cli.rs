@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use windlass_chain::CallRequest;
 use windlass_contracts::{KeyperPayer, TestToken, init_code};
-use windlass_payer::cli::deploy::{DeployOptions, deploy};
+use windlass_payer::cli::deploy::{DeployOptions, VARIABLES, deploy};
 use windlass_payer::cli::env::{Environment, Exit, Precedence};
 use windlass_payer::cli::monitor::{MonitorOptions, monitor};
 use windlass_payer::protocol::{abi, parse_address_form, parse_integer};
@@ -277,18 +277,10 @@ async fn check_deploy(
     }
 }
 
-/// Whether a message is one of the command's own, which must be the same, or a library's, which need not.
+/// Whether a message is one of the command's own, which must be the same, or a library's, which need not. The command's own
+/// start with the name of a variable.
 fn is_own_validation(message: &str) -> bool {
-    let Some((name, rule)) = message.split_once(' ') else {
-        return false;
-    };
-    let rules = [
-        "env variable should be set",
-        "is not an address",
-        "is not a comma separated list of addresses",
-        "should be a decimal integer",
-    ];
-    rules.contains(&rule) && name.bytes().all(|b| b.is_ascii_uppercase() || b == b'_')
+    message.split(' ').next().is_some_and(|name| VARIABLES.contains(&name))
 }
 
 /// Whether an entry of the keyper list has blanks around it: the one thing that is accepted here and was not before.
