@@ -1,6 +1,7 @@
 //! Starts a chain of its own for each test and talks to it.
 
 use std::io::{BufRead, BufReader};
+use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::sync::Once;
 use std::time::{Duration, Instant};
@@ -59,7 +60,9 @@ pub(crate) fn is_anvil() -> bool {
 impl Drop for Node {
     fn drop(&mut self) {
         if let Backing::Anvil(child) = &mut self.backing {
-            let _ = child.kill();
+            // From npm, `anvil` is a script that starts the real one: the whole group has to go.
+            let group = format!("-{}", child.id());
+            let _ = Command::new("kill").args(["-KILL", "--", &group]).status();
             let _ = child.wait();
         }
     }
@@ -195,6 +198,8 @@ fn start_anvil() -> (String, String, Backing) {
     let program = std::env::var("WINDLASS_ANVIL").unwrap_or_else(|_| "anvil".to_owned());
     let mut child = Command::new(program)
         .args(["--port", "0", "--threads", "2"])
+        .process_group(0)
+        .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
