@@ -195,3 +195,95 @@ impl Logs {
         Ok(())
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl Lines {
+        fn text(&self) -> String {
+            String::from_utf8(self.0.lock().clone()).unwrap()
+        }
+    }
+
+    impl Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn logs(level: &str, format: LogFormat) -> (tracing::Dispatch, Logs, Lines) {
+        let lines = Lines::default();
+        let section = LogSection { level: level.to_owned(), format };
+        let (dispatch, logs) = Logs::build(&section, Arc::new(Mutex::new(lines.clone())));
+        (dispatch, logs, lines)
+    }
+
+    #[test]
+    fn no_line_holds_a_secret() {
+        for format in [LogFormat::Text, LogFormat::Json] {
+            let (dispatch, logs, lines) = logs("info", format);
+            logs.redactor()
+                .add(["correct horse battery", "https://rpc.example/v1/0123456789abcdef", "short"].map(SecretText::new));
+            // A secret that contains another is masked whole.
+            logs.redactor().add([SecretText::new("correct horse battery staple")]);
+            tracing::dispatcher::with_default(&dispatch, || {
+                tracing::info!(url = "https://rpc.example/v1/0123456789abcdef", "with correct horse battery staple, short");
+            });
+            let text = lines.text();
+            assert!(!text.contains("horse") && !text.contains("staple") && !text.contains("0123456789abcdef"), "{text}");
+            assert!(text.contains("with ***, short"), "words of few letters are left alone: {text}");
+        }
+    }
+
+    #[test]
+    fn the_level_changes_while_running() {
+        let (dispatch, logs, lines) = logs("info", LogFormat::Text);
+        let say = |word: &str| tracing::dispatcher::with_default(&dispatch, || tracing::debug!("{word}"));
+        say("early");
+        logs.set_level("debug").unwrap();
+        say("in between");
+        logs.set_level("warn").unwrap();
+        say("late");
+        assert!(logs.set_level("loud").is_err());
+        assert_eq!(logs.level(), "warn");
+        let text = lines.text();
+        assert!(text.contains("in between") && !text.contains("early") && !text.contains("late"), "{text}");
+    }
+
+    #[test]
+    fn json_is_one_object_per_line() {
+        let (dispatch, _, lines) = logs("info", LogFormat::Json);
+        tracing::dispatcher::with_default(&dispatch, || tracing::info!(chain = "gnosis", text = "two\nlines", "head moved"));
+        let text = lines.text();
+        assert_eq!(text.lines().count(), 1);
+        let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!((value["chain"].as_str(), value["message"].as_str()), (Some("gnosis"), Some("head moved")));
+    }
+
+    #[test]
+    fn levels_and_directives_are_checked() {
+        for good in ["info", "WARN", "off", "info,windlass_chain=debug", "windlass_store::writer=trace,error"] {
+            assert!(parse_filter(good).is_ok(), "{good}");
+        }
+        for (bad, says) in [
+            ("", "no level"),
+            ("inof", "did you mean \"info\""),
+            ("windlass_chain", "no level"),
+            ("info,", "no level"),
+            ("=debug", "target is empty"),
+            ("a=b", "no level"),
+        ] {
+            let error = parse_filter(bad).unwrap_err();
+            assert!(error.contains(says), "{bad:?}: {error}");
+        }
+    }
+}

@@ -189,3 +189,39 @@ impl Process {
         process
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_metric_of_this_crate_has_a_text() {
+        let metrics = Metrics::install().unwrap();
+        drop(TaskRunning::enter("s", "t"));
+        task_restarted("s", "t");
+        task_failed("s", "t");
+        task_panicked("s", "t");
+        service_ready("s", true);
+        lease_held("s", true);
+        http_request("GET", "/", 200, 0.01);
+        http_rejected("rate");
+        alert("ops", "sent");
+        alerts_active(1);
+        event("s", "info");
+        events_dropped(1);
+        let text = metrics.render();
+        let described = |name: &str| DESCRIPTIONS.iter().any(|(known, _)| *known == name);
+        let mut seen = std::collections::BTreeSet::new();
+        for line in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
+            let name = line.split_whitespace().next().unwrap();
+            if name.starts_with("node_") || name.starts_with("process_") {
+                assert!(described(name), "{name} has no text");
+                seen.insert(name.to_owned());
+            }
+        }
+        for (name, _) in DESCRIPTIONS {
+            assert!(seen.contains(*name), "{name} is described but never set: {text}");
+        }
+    }
+}

@@ -122,6 +122,11 @@ impl NodeBuilder {
         std::fs::create_dir_all(folder).map_err(|source| NodeError::DataFolder { path: folder.display().to_string(), source })?;
         let url = resolve(&*resolver, "store.url", &config.store().url_or_default(&settings.node)).await?;
         Logs::current().redactor().add(config.secrets());
+        for warning in config.warnings() {
+            tracing::warn!("configuration: {warning}");
+        }
+        // Before the store, which has metrics too.
+        Metrics::install()?;
         let store = Store::open(url.expose()).await.map_err(|source| NodeError::Store { doing: "it was opened", source })?;
         Self::with_store(settings, store, resolver).await
     }

@@ -170,7 +170,7 @@ async fn the_tasks_of_a_scope_end_with_it_and_leave_the_others() {
     tasks.spawn("outer", RestartPolicy::on_failure(), wait);
     let scope = tasks.scope();
     scope.spawn("inner", RestartPolicy::on_failure(), wait);
-    scope.spawn_once("once", async { Ok::<(), ServiceError>(std::future::pending().await) });
+    scope.spawn_once("once", std::future::pending::<Result<(), ServiceError>>());
     settle().await;
     assert_eq!(registry.list().len(), 3);
     assert!(scope.stop(Duration::from_secs(1)).await);
