@@ -60,9 +60,11 @@ fn intent(name: &str, number: u64) -> Intent {
 }
 
 async fn record(outbox: &Outbox, name: &str, number: u64) {
-    futures::stream::iter((0..number).map(|at| outbox.submit(intent(name, at)))).for_each_concurrent(256, |one| async {
+    futures::stream::iter((0..number).map(|at| outbox.submit(intent(name, at))))
+        .for_each_concurrent(256, |one| async {
             one.await.unwrap();
-        }).await;
+        })
+        .await;
 }
 
 async fn recording() {
@@ -122,7 +124,12 @@ async fn latency() {
     }
     times.sort();
     let at = |permille: usize| times[(times.len() - 1) * permille / 1000].as_secs_f64() * 1000.0;
-    println!("event to broadcast: p50 {:.1} ms, p90 {:.1} ms, p99 {:.1} ms ({PROBES} probes, two commits and the node's time included)", at(500), at(900), at(990));
+    println!(
+        "event to broadcast: p50 {:.1} ms, p90 {:.1} ms, p99 {:.1} ms ({PROBES} probes, two commits and the node's time included)",
+        at(500),
+        at(900),
+        at(990)
+    );
     stop.cancel();
     running.await.unwrap().unwrap();
 }

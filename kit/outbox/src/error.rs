@@ -119,9 +119,9 @@ impl OutboxError {
             Self::Store(error) => error.hint(),
             Self::ContentDiffers { .. } => Some("an idempotency key names one transaction for ever; use another key".to_owned()),
             Self::WrongSigner { .. } => Some("check which key the signer holds for this account".to_owned()),
-            Self::Invariant { .. } => {
-                Some("stop all instances, keep the database, and check that only one program uses this database and key".to_owned())
-            }
+            Self::Invariant { .. } => Some(
+                "stop all instances, keep the database, and check that only one program uses this database and key".to_owned(),
+            ),
             _ => None,
         }
     }

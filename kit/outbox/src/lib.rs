@@ -27,7 +27,8 @@ pub use config::{FeeConfig, FeeMode, GWEI, OutboxConfig};
 pub use error::OutboxError;
 pub use fees::{Fees, Market};
 pub use model::{
-    BadIntentId, BlockPosition, FeePolicy, Hold, Intent, IntentId, IntentStatus, OutboxSummary, Reason, State, Transition, TurnReport, Until,
+    BadIntentId, BlockPosition, FeePolicy, Hold, Intent, IntentId, IntentStatus, OutboxSummary, Reason, State, Transition,
+    TurnReport, Until,
 };
 pub use outbox::Outbox;
 pub use rejection::Rejection;

@@ -409,7 +409,9 @@ impl<'a> Planner<'a> {
     /// Signs a transaction that beats all attempts of the nonce, or tells why not and goes on offering what there is.
     fn replace(&mut self, slot: &Slot, kind: Kind, limits: &Limits) -> Option<Hold> {
         let gas_limit = match kind {
-            Kind::Send => slot.attempts.iter().rev().find(|a| a.kind == Kind::Send).map_or(self.config.filler_gas_limit, |a| a.gas_limit),
+            Kind::Send => {
+                slot.attempts.iter().rev().find(|a| a.kind == Kind::Send).map_or(self.config.filler_gas_limit, |a| a.gas_limit)
+            }
             Kind::Cancel | Kind::Filler => self.config.filler_gas_limit,
         };
         let beaten = slot.beaten();
@@ -488,7 +490,8 @@ impl<'a> Planner<'a> {
         let end = view.count.saturating_add(self.config.max_in_flight);
         let in_window = view.open.iter().filter(|slot| slot.nonce >= view.count).count() as u64;
         let mut room = self.config.max_in_flight.saturating_sub(in_window);
-        let gaps: BTreeSet<u64> = (view.count.max(view.lowest)..start.min(end)).filter(|nonce| !view.covered.contains(nonce)).collect();
+        let gaps: BTreeSet<u64> =
+            (view.count.max(view.lowest)..start.min(end)).filter(|nonce| !view.covered.contains(nonce)).collect();
         let mut free = gaps.iter().copied().chain(start..end.max(start));
         let mut used = BTreeSet::new();
         let mut nonce = free.next();
@@ -513,7 +516,14 @@ impl<'a> Planner<'a> {
                     match paid {
                         Ok(fees) => {
                             let intent = Some(intent.id);
-                            self.plan.sign.push(Sign { nonce: given, intent, kind: Kind::Send, fees, gas_limit, new_nonce: true });
+                            self.plan.sign.push(Sign {
+                                nonce: given,
+                                intent,
+                                kind: Kind::Send,
+                                fees,
+                                gas_limit,
+                                new_nonce: true,
+                            });
                             used.insert(given);
                             nonce = free.next();
                             room -= 1;

@@ -49,7 +49,9 @@ impl Labels {
         count("outbox_fillers_total", report.filled);
         count("outbox_put_back_total", report.put_back);
         count("outbox_foreign_nonces_total", report.released);
-        let show = |name: &'static str, value: f64| gauge!(name, "chain" => self.chain.clone(), "account" => self.account.clone()).set(value);
+        let show = |name: &'static str, value: f64| {
+            gauge!(name, "chain" => self.chain.clone(), "account" => self.account.clone()).set(value)
+        };
         show("outbox_in_flight", report.in_flight as f64);
         show("outbox_held", report.held as f64);
         show("outbox_leader", if report.standby { 0.0 } else { 1.0 });

@@ -570,7 +570,8 @@ pub struct TurnReport {
 impl TurnReport {
     /// Whether the round changed anything.
     pub fn is_idle(&self) -> bool {
-        self.signed + self.filled + self.replaced + self.broadcast + self.included + self.put_back + self.finished + self.released == 0
+        self.signed + self.filled + self.replaced + self.broadcast + self.included + self.put_back + self.finished + self.released
+            == 0
     }
 }
 
@@ -603,7 +604,12 @@ mod tests {
 
     #[test]
     fn reasons_and_holds_survive_their_stored_form() {
-        for reason in [Reason::Deadline, Reason::Cancelled, Reason::Reverted { reason: "x".into() }, Reason::Rejected { message: "y".into() }] {
+        for reason in [
+            Reason::Deadline,
+            Reason::Cancelled,
+            Reason::Reverted { reason: "x".into() },
+            Reason::Rejected { message: "y".into() },
+        ] {
             let text = serde_json::to_string(&reason).unwrap();
             assert_eq!(serde_json::from_str::<Reason>(&text).unwrap(), reason);
         }

@@ -24,6 +24,9 @@ const PATIENCE: u64 = 32;
 /// Most nonces per round that are searched for a foreign transaction: each costs about a dozen requests.
 const SEARCH_LIMIT: usize = 4;
 
+/// Number of a block, and what was read of it.
+type Numbered<T> = (u64, Result<Option<T>, ChainError>);
+
 /// The account and the market, as one endpoint answered.
 #[derive(Debug, Clone)]
 pub(crate) struct Observation {
@@ -117,7 +120,12 @@ impl Chain {
     }
 
     /// Tells how `head` follows `last`.
-    async fn progress(&self, last: Option<&BlockRef>, head: &BlockRef, canonical: &mut Canonical) -> Result<Progress, ChainError> {
+    async fn progress(
+        &self,
+        last: Option<&BlockRef>,
+        head: &BlockRef,
+        canonical: &mut Canonical,
+    ) -> Result<Progress, ChainError> {
         canonical.0.insert(head.number, Some(head.hash));
         let Some(last) = last else { return Ok(Progress::First) };
         if last.hash == head.hash {
@@ -165,8 +173,10 @@ impl Chain {
             }
         }
         let open: Vec<&Slot> = wanted.into_iter().filter(|slot| !findings.contains_key(&slot.nonce)).collect();
-        let asking: Vec<BoxFuture<'_, _>> = open.iter().map(|slot| Box::pin(self.receipts_of(slot)) as BoxFuture<'_, _>).collect();
-        let answers: Vec<Result<Vec<Receipt>, ChainError>> = futures::stream::iter(asking).buffered(READ_CONCURRENCY).collect().await;
+        let asking: Vec<BoxFuture<'_, _>> =
+            open.iter().map(|slot| Box::pin(self.receipts_of(slot)) as BoxFuture<'_, _>).collect();
+        let answers: Vec<Result<Vec<Receipt>, ChainError>> =
+            futures::stream::iter(asking).buffered(READ_CONCURRENCY).collect().await;
         for (slot, receipts) in open.into_iter().zip(answers) {
             let mut finding = Finding::Unclear;
             for receipt in receipts? {
@@ -191,8 +201,11 @@ impl Chain {
     ) {
         let of_hash: HashMap<B256, u64> =
             wanted.iter().flat_map(|slot| slot.attempts.iter().map(|attempt| (attempt.hash, slot.nonce))).collect();
-        let reading: Vec<BoxFuture<'_, (u64, Result<Option<Vec<Receipt>>, ChainError>)>> = numbers
-            .map(|number| Box::pin(async move { (number, self.endpoints.block_receipts(BlockId::Number(number)).await) }) as BoxFuture<'_, _>)
+        let reading: Vec<BoxFuture<'_, Numbered<Vec<Receipt>>>> = numbers
+            .map(|number| {
+                Box::pin(async move { (number, self.endpoints.block_receipts(BlockId::Number(number)).await) })
+                    as BoxFuture<'_, _>
+            })
             .collect();
         let mut blocks = futures::stream::iter(reading).buffered(READ_CONCURRENCY);
         while let Some((number, receipts)) = blocks.next().await {
@@ -224,9 +237,11 @@ impl Chain {
     /// Reads the hashes of many blocks at once, so that [`Chain::hash_of`] knows them. A failure leaves a block unknown.
     pub(crate) async fn learn(&self, numbers: impl IntoIterator<Item = u64>, canonical: &mut Canonical) {
         let missing: BTreeSet<u64> = numbers.into_iter().filter(|number| !canonical.0.contains_key(number)).collect();
-        let reading: Vec<BoxFuture<'_, (u64, Result<Option<BlockRef>, ChainError>)>> = missing
+        let reading: Vec<BoxFuture<'_, Numbered<BlockRef>>> = missing
             .into_iter()
-            .map(|number| Box::pin(async move { (number, self.endpoints.block_ref(BlockId::Number(number)).await) }) as BoxFuture<'_, _>)
+            .map(|number| {
+                Box::pin(async move { (number, self.endpoints.block_ref(BlockId::Number(number)).await) }) as BoxFuture<'_, _>
+            })
             .collect();
         let mut blocks = futures::stream::iter(reading).buffered(READ_CONCURRENCY);
         while let Some((number, block)) = blocks.next().await {
@@ -270,7 +285,13 @@ impl Chain {
     }
 
     /// Finds the transaction that used the nonce of `slot`: the block in which the account's count passes the nonce holds it.
-    async fn locate(&self, config: &OutboxConfig, slot: &Slot, head: &BlockRef, since: u64) -> Result<Option<Finding>, ChainError> {
+    async fn locate(
+        &self,
+        config: &OutboxConfig,
+        slot: &Slot,
+        head: &BlockRef,
+        since: u64,
+    ) -> Result<Option<Finding>, ChainError> {
         let nonce = slot.nonce;
         let deep = head.number.saturating_sub(config.finality_depth);
         let buried = self.sure_count(BlockId::Number(deep)).await? > nonce;
@@ -343,7 +364,13 @@ impl Chain {
     }
 
     /// Gas of a call by the account. The state is the node's default, newest or pending.
-    pub(crate) async fn estimate(&self, to: Option<Address>, value: U256, data: Bytes, gas: Option<u64>) -> Result<u64, ChainError> {
+    pub(crate) async fn estimate(
+        &self,
+        to: Option<Address>,
+        value: U256,
+        data: Bytes,
+        gas: Option<u64>,
+    ) -> Result<u64, ChainError> {
         let request = CallRequest { from: Some(self.account), to, value: Some(value), data, gas, ..CallRequest::default() };
         self.endpoints.estimate_gas(&request).await
     }

@@ -81,7 +81,12 @@ impl Outbox {
     ///
     /// # Errors
     /// [`OutboxError::Config`] with all broken rules; failures of the database; no endpoint that tells its chain id.
-    pub async fn open(store: Store, endpoints: Endpoints, signer: Arc<dyn Signer>, config: OutboxConfig) -> Result<Self, OutboxError> {
+    pub async fn open(
+        store: Store,
+        endpoints: Endpoints,
+        signer: Arc<dyn Signer>,
+        config: OutboxConfig,
+    ) -> Result<Self, OutboxError> {
         Self::open_with(store, endpoints, None, signer, config).await
     }
 
@@ -334,7 +339,10 @@ impl Outbox {
 
 impl std::fmt::Debug for Outbox {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Outbox").field("chain", &self.inner.config.chain).field("account", &self.inner.scope.account).finish_non_exhaustive()
+        f.debug_struct("Outbox")
+            .field("chain", &self.inner.config.chain)
+            .field("account", &self.inner.scope.account)
+            .finish_non_exhaustive()
     }
 }
 

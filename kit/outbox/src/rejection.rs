@@ -29,9 +29,9 @@ impl Rejection {
             Some(SendError::AlreadyKnown) => None,
             Some(SendError::NonceTooLow { .. }) => Some(Self::NonceTooLow),
             Some(SendError::NonceTooHigh { .. }) => Some(Self::NonceTooHigh),
-            Some(SendError::ReplacementUnderpriced { .. } | SendError::Underpriced { .. } | SendError::FeeBelowBaseFee { .. }) => {
-                Some(Self::Underpriced)
-            }
+            Some(
+                SendError::ReplacementUnderpriced { .. } | SendError::Underpriced { .. } | SendError::FeeBelowBaseFee { .. },
+            ) => Some(Self::Underpriced),
             Some(SendError::InsufficientFunds { .. }) => Some(Self::InsufficientFunds),
             Some(
                 SendError::IntrinsicGas { .. }

@@ -106,7 +106,9 @@ async fn changed(heads: &mut Option<windlass_chain::HeadSignal>) {
 
 fn is_fatal(error: &OutboxError) -> bool {
     match error {
-        OutboxError::Invariant { .. } | OutboxError::WrongSigner { .. } | OutboxError::Config { .. } | OutboxError::Closed => true,
+        OutboxError::Invariant { .. } | OutboxError::WrongSigner { .. } | OutboxError::Config { .. } | OutboxError::Closed => {
+            true
+        }
         OutboxError::Store(error) => !error.is_transient(),
         _ => false,
     }

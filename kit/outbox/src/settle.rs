@@ -133,7 +133,13 @@ impl Inner {
         Ok(())
     }
 
-    async fn include(&self, changes: &mut Changes, slot: &Slot, mut inclusion: Inclusion, recorded: &BTreeMap<IntentId, RecordedIntent>) {
+    async fn include(
+        &self,
+        changes: &mut Changes,
+        slot: &Slot,
+        mut inclusion: Inclusion,
+        recorded: &BTreeMap<IntentId, RecordedIntent>,
+    ) {
         let Some(attempt) = slot.attempts.iter().find(|attempt| attempt.hash == inclusion.hash) else { return };
         let row = slot.intent.as_ref().and_then(|intent| recorded.get(&intent.id));
         if let (false, Kind::Send, Some(row)) = (inclusion.success, attempt.kind, row) {
@@ -166,7 +172,13 @@ impl Inner {
     }
 
     /// Ends what has its confirmations, after its block was found canonical at this moment.
-    async fn finish(&self, changes: &mut Changes, seen: &Observation, canonical: &mut Canonical, report: &mut TurnReport) -> Result<(), OutboxError> {
+    async fn finish(
+        &self,
+        changes: &mut Changes,
+        seen: &Observation,
+        canonical: &mut Canonical,
+        report: &mut TurnReport,
+    ) -> Result<(), OutboxError> {
         let mut due = self.scope.due(&self.store, seen.head.number, FINAL_LIMIT).await?;
         let more = due.len() as u64 == FINAL_LIMIT;
         // What was just included may be final at once when one confirmation is enough.
@@ -193,7 +205,9 @@ impl Inner {
             changes.settled.push(row.nonce);
             let Some(id) = row.intent else { continue };
             let to = match (row.kind, row.success) {
-                (Kind::Cancel | Kind::Filler, _) => State::Dropped(self.cancel_reason(row.nonce, cancelled.get(&id), changes.now).await?),
+                (Kind::Cancel | Kind::Filler, _) => {
+                    State::Dropped(self.cancel_reason(row.nonce, cancelled.get(&id), changes.now).await?)
+                }
                 (Kind::Send, true) => State::Final,
                 (Kind::Send, false) => {
                     let reason = row.revert_reason.clone().unwrap_or_else(|| "no reason given".to_owned());
@@ -260,7 +274,8 @@ fn release(changes: &mut Changes, slot: &Slot, foreign: Option<String>) {
     } else if machine::is_past(intent.deadline, changes.now) {
         State::Dropped(Reason::Deadline)
     } else if stopped {
-        let refused = slot.attempts.iter().filter(|attempt| attempt.kind == Kind::Send).find_map(|attempt| attempt.rejection.as_ref());
+        let refused =
+            slot.attempts.iter().filter(|attempt| attempt.kind == Kind::Send).find_map(|attempt| attempt.rejection.as_ref());
         State::Dropped(Reason::Rejected { message: refused.map_or_else(String::new, |(_, message)| message.clone()) })
     } else {
         State::Recorded

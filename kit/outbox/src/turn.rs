@@ -12,9 +12,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use futures::StreamExt;
+use windlass_chain::Endpoints;
 use windlass_store::clock::UnixMillis;
 use windlass_store::lease::{self, Lease};
-use windlass_chain::Endpoints;
 use windlass_store::{BoxFuture, Fence, StoreError};
 
 use crate::error::OutboxError;
@@ -111,7 +111,9 @@ impl Inner {
                 let mut look = self.chain.look(&self.config, last.as_ref()).await?;
                 self.settle(memory, &fence, now, &mut look, &mut report).await?;
                 let seen = look.seen;
-                if last.is_none_or(|last| seen.balance > last.balance || seen.market.floor(&self.config.fee) < last.market.floor(&self.config.fee)) {
+                if last.is_none_or(|last| {
+                    seen.balance > last.balance || seen.market.floor(&self.config.fee) < last.market.floor(&self.config.fee)
+                }) {
                     self.wake_held(&fence).await?;
                 }
                 memory.seen = Some(seen.clone());
@@ -210,11 +212,8 @@ impl Inner {
         let mut offers = vanished;
         let raws = self.scope.raw(&self.store, &plan.offer).await?;
         self.commit(fence, "outbox.sign", changes).await?;
-        let intents: HashMap<_, _> = view
-            .open
-            .iter()
-            .flat_map(|slot| slot.attempts.iter().map(move |attempt| (attempt.hash, slot)))
-            .collect();
+        let intents: HashMap<_, _> =
+            view.open.iter().flat_map(|slot| slot.attempts.iter().map(move |attempt| (attempt.hash, slot))).collect();
         for hash in &plan.offer {
             if let (Some(raw), Some(slot)) = (raws.get(hash), intents.get(hash)) {
                 let intent = slot.intent.as_ref().map(|intent| (intent.id, intent.state.clone(), intent.hold.is_some()));
@@ -245,7 +244,12 @@ impl Inner {
                     return broken(format!("intent {} has two open nonces", intent.id));
                 }
                 if !matches!(intent.state, State::Signed | State::Broadcast) {
-                    return broken(format!("intent {} is {} and has the open nonce {}", intent.id, intent.state.name(), slot.nonce));
+                    return broken(format!(
+                        "intent {} is {} and has the open nonce {}",
+                        intent.id,
+                        intent.state.name(),
+                        slot.nonce
+                    ));
                 }
             }
         }
@@ -286,7 +290,8 @@ impl Inner {
             .filter(|row| !row.intent.cancel && !machine::is_past(row.intent.deadline, now))
             .filter(|row| row.intent.value <= seen.balance && self.must_ask(memory, row, now, seen))
             .map(|row| {
-                let (id, to, value, data, gas) = (row.intent.id, row.to, row.intent.value, row.data.clone(), row.intent.gas_limit);
+                let (id, to, value, data, gas) =
+                    (row.intent.id, row.to, row.intent.value, row.data.clone(), row.intent.gas_limit);
                 Box::pin(async move { (id, self.chain.estimate(to, value, data, gas).await) }) as BoxFuture<'_, _>
             })
             .collect();
@@ -396,8 +401,10 @@ impl Inner {
 
     /// Recipient, value and data of the intents to sign: waiting rows are here already, those to replace are read.
     async fn bodies(&self, plan: &Plan, rows: &[WaitingRow]) -> Result<HashMap<IntentId, Body>, OutboxError> {
-        let mut bodies: HashMap<IntentId, Body> =
-            rows.iter().map(|row| (row.intent.id, Body { to: row.to, value: row.intent.value, data: row.data.clone() })).collect();
+        let mut bodies: HashMap<IntentId, Body> = rows
+            .iter()
+            .map(|row| (row.intent.id, Body { to: row.to, value: row.intent.value, data: row.data.clone() }))
+            .collect();
         let missing: Vec<IntentId> = plan
             .sign
             .iter()
@@ -492,7 +499,10 @@ impl Inner {
             let moved = plan.drop.iter().any(|(other, _)| *other == id)
                 || changes.attempts.iter().any(|attempt| attempt.intent == Some(id))
                 || plan.holds.iter().any(|(other, _)| *other == id);
-            if !moved && let Some(hold) = &waiting.intent.hold && waiting.gas != Gas::Unknown {
+            if !moved
+                && let Some(hold) = &waiting.intent.hold
+                && waiting.gas != Gas::Unknown
+            {
                 changes.holds.push(self.hold_change(id, Some(hold.clone()), row.retries, now));
             }
         }
@@ -508,7 +518,8 @@ impl Inner {
             report.in_flight += usize::from(sign.new_nonce);
         }
         report.finished += changes.transitions.iter().filter(|transition| transition.to.is_terminal()).count();
-        let held_before = view.waiting.iter().map(|waiting| &waiting.intent).chain(view.open.iter().filter_map(|slot| slot.intent.as_ref()));
+        let held_before =
+            view.waiting.iter().map(|waiting| &waiting.intent).chain(view.open.iter().filter_map(|slot| slot.intent.as_ref()));
         report.held = held_before
             .filter(|intent| {
                 let change = changes.holds.iter().find(|change| change.id == intent.id);
@@ -519,7 +530,14 @@ impl Inner {
     }
 
     /// Offers stored bytes to the nodes, in nonce order, and writes down what they said.
-    async fn offer(&self, fence: &Fence, now: UnixMillis, seen: &Observation, offers: Vec<Offer>, report: &mut TurnReport) -> Result<(), OutboxError> {
+    async fn offer(
+        &self,
+        fence: &Fence,
+        now: UnixMillis,
+        seen: &Observation,
+        offers: Vec<Offer>,
+        report: &mut TurnReport,
+    ) -> Result<(), OutboxError> {
         if offers.is_empty() {
             return Ok(());
         }

@@ -280,7 +280,11 @@ async fn an_unknown_transaction_in_the_pool_is_outbid_not_stumbled_over() {
 async fn a_stuck_transaction_is_escalated_and_never_beyond_its_cap() {
     for world in worlds(config()).await {
         let cap = 40 * GWEI;
-        let id = world.outbox.submit(intent(0).with_fee(FeePolicy { max_fee_per_gas: Some(cap), ..FeePolicy::default() })).await.unwrap();
+        let id = world
+            .outbox
+            .submit(intent(0).with_fee(FeePolicy { max_fee_per_gas: Some(cap), ..FeePolicy::default() }))
+            .await
+            .unwrap();
         world.turn().await;
         for _ in 0..30 {
             world.chain.set_next_base_fee(100_000_000_000);
@@ -493,7 +497,11 @@ async fn a_revert_that_an_own_transaction_in_flight_may_heal_is_not_certain() {
                     call.storage.insert(key, alloy_primitives::B256::repeat_byte(1));
                     return CallOutcome::Return(Default::default());
                 }
-                if call.storage.contains_key(&key) { CallOutcome::Return(Default::default()) } else { revert_with("not approved") }
+                if call.storage.contains_key(&key) {
+                    CallOutcome::Return(Default::default())
+                } else {
+                    revert_with("not approved")
+                }
             }),
         );
         world.submit(0).await;
@@ -528,7 +536,9 @@ async fn a_poisoned_head_of_the_line_is_cancelled() {
 #[tokio::test]
 async fn of_two_instances_exactly_one_acts() {
     for world in worlds(config()).await {
-        let second = open(&world.store, &world.rpc, &world.clock, &world.signer, &OutboxConfig { holder: "two".to_owned(), ..config() }).await;
+        let second =
+            open(&world.store, &world.rpc, &world.clock, &world.signer, &OutboxConfig { holder: "two".to_owned(), ..config() })
+                .await;
         let ids = world.submit_many(0..3).await;
         assert_eq!(world.turn().await.signed, 3);
         let report = second.turn(windlass_store::Clock::now(world.clock.as_ref())).await.unwrap();
@@ -557,7 +567,8 @@ async fn no_more_than_the_window_is_in_flight_and_all_land_in_order() {
         assert_eq!(world.chain.pooled().len(), 4);
         world.run(8).await;
         world.check_landed_once(0..10);
-        let order: Vec<_> = world.chain.landed_of(world.account()).into_iter().map(|landed| landed.transaction.input.clone()).collect();
+        let order: Vec<_> =
+            world.chain.landed_of(world.account()).into_iter().map(|landed| landed.transaction.input.clone()).collect();
         assert_eq!(order, (0..10).map(support::marker).collect::<Vec<_>>());
     }
 }

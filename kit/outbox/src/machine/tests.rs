@@ -91,7 +91,10 @@ fn later_nonces_follow_the_rows_not_the_chain() {
 fn a_gap_is_given_to_a_waiting_intent_and_else_filled() {
     let holed = with_open(view(), vec![slot(5, 1), slot(8, 2)]);
     let plan_filled = plan(&config(), &holed);
-    assert_eq!(plan_filled.sign.iter().map(|sign| (sign.nonce, sign.kind)).collect::<Vec<_>>(), [(6, Kind::Filler), (7, Kind::Filler)]);
+    assert_eq!(
+        plan_filled.sign.iter().map(|sign| (sign.nonce, sign.kind)).collect::<Vec<_>>(),
+        [(6, Kind::Filler), (7, Kind::Filler)]
+    );
     let plan_used = plan(&config(), &View { waiting: vec![waiting(3)], ..holed });
     let signed: Vec<_> = plan_used.sign.iter().map(|sign| (sign.nonce, sign.kind)).collect();
     assert_eq!(signed, [(6, Kind::Send), (7, Kind::Filler)]);
@@ -218,7 +221,8 @@ fn after_a_cancellation_only_the_cancellation_is_cared_for() {
 fn money_is_not_promised_twice() {
     // Worst case of one: 50,000 gas at 21 gwei and 1 wei.
     let cost = U256::from(50_000u64) * U256::from(21 * GWEI) + U256::from(1);
-    let view = View { balance: cost * U256::from(2), waiting: vec![waiting(2), waiting(3)], ..with_open(view(), vec![slot(5, 1)]) };
+    let view =
+        View { balance: cost * U256::from(2), waiting: vec![waiting(2), waiting(3)], ..with_open(view(), vec![slot(5, 1)]) };
     let plan = plan(&config(), &view);
     assert_eq!(plan.sign.iter().map(|sign| sign.intent).collect::<Vec<_>>(), [Some(IntentId([2; 16]))]);
     assert_eq!(plan.holds, [(IntentId([3; 16]), Some(Hold::InsufficientFunds { needed: cost, have: U256::ZERO }))]);
@@ -299,7 +303,13 @@ fn any_attempt() -> impl Strategy<Value = Attempt> {
             offered_at: Some(UnixMillis(NOW.0 - 1000 * age as i64)),
             failures,
             rejection: (failures > 0).then(|| {
-                let all = [Rejection::Transient, Rejection::Underpriced, Rejection::Permanent, Rejection::InsufficientFunds, Rejection::NonceTooHigh];
+                let all = [
+                    Rejection::Transient,
+                    Rejection::Underpriced,
+                    Rejection::Permanent,
+                    Rejection::InsufficientFunds,
+                    Rejection::NonceTooHigh,
+                ];
                 (all[usize::from(rejection)], "no".to_owned())
             }),
         },
@@ -322,9 +332,19 @@ prop_compose! {
 }
 
 fn any_view() -> impl Strategy<Value = (OutboxConfig, View)> {
-    let slots = proptest::collection::btree_map(0u64..24, (proptest::collection::vec(any_attempt(), 1..4), any::<bool>(), any_live(0)), 0..8);
+    let slots = proptest::collection::btree_map(
+        0u64..24,
+        (proptest::collection::vec(any_attempt(), 1..4), any::<bool>(), any_live(0)),
+        0..8,
+    );
     let waiting = proptest::collection::vec((any_live(0), 0u8..8), 0..8);
-    let chain = (0u64..12, 0u64..20_000_000_000_000_000, 0u64..60_000_000_000, 1u64..12, proptest::option::of(0u64..5_000_000_000_000_000));
+    let chain = (
+        0u64..12,
+        0u64..20_000_000_000_000_000,
+        0u64..60_000_000_000,
+        1u64..12,
+        proptest::option::of(0u64..5_000_000_000_000_000),
+    );
     (slots, waiting, chain).prop_map(|(slots, waiting, (count, balance, base, window, budget))| {
         let mut number = 0u8;
         let mut next_id = || {

@@ -90,9 +90,8 @@ impl Scope {
         }
         let mut params = self.params();
         params.push(Value::from(count));
-        let rows = store
-            .query("SELECT nonce FROM outbox_nonces WHERE chain_id = $1 AND account = $2 AND nonce >= $3", params)
-            .await?;
+        let rows =
+            store.query("SELECT nonce FROM outbox_nonces WHERE chain_id = $1 AND account = $2 AND nonce >= $3", params).await?;
         let covered = rows.iter().map(|row| row.get("nonce")).collect::<Result<_, _>>()?;
         Ok((covered, lowest, next))
     }
@@ -120,7 +119,8 @@ impl Scope {
 
     /// The latest moment until which a held intent is left alone.
     pub(crate) async fn latest_retry(&self, store: &Store) -> Result<Option<UnixMillis>, StoreError> {
-        let sql = "SELECT MAX(retry_at) AS retry_at FROM outbox_intents WHERE chain_id = $1 AND account = $2 AND state = 'recorded'";
+        let sql =
+            "SELECT MAX(retry_at) AS retry_at FROM outbox_intents WHERE chain_id = $1 AND account = $2 AND state = 'recorded'";
         let row = store.query_optional(sql, self.params()).await?;
         row.map_or(Ok(None), |row| row.get("retry_at"))
     }
@@ -180,7 +180,11 @@ impl Scope {
     }
 
     /// What the chain executes, of the named intents.
-    pub(crate) async fn intents(&self, store: &Store, ids: &[IntentId]) -> Result<BTreeMap<IntentId, RecordedIntent>, StoreError> {
+    pub(crate) async fn intents(
+        &self,
+        store: &Store,
+        ids: &[IntentId],
+    ) -> Result<BTreeMap<IntentId, RecordedIntent>, StoreError> {
         let mut found = BTreeMap::new();
         for chunk in ids.chunks(CHUNK) {
             let sql = format!(

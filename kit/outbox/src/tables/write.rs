@@ -139,7 +139,10 @@ impl Scope {
     /// Content hash and key of a recorded intent.
     pub(crate) async fn content(&self, tx: &mut Tx<'_>, id: IntentId) -> Result<Option<(B256, String)>, StoreError> {
         let sql = "SELECT content_hash, intent_key FROM outbox_intents WHERE id = $1";
-        tx.query_optional(sql, vec![Value::from(id)]).await?.map(|row| Ok((row.get("content_hash")?, row.get("intent_key")?))).transpose()
+        tx.query_optional(sql, vec![Value::from(id)])
+            .await?
+            .map(|row| Ok((row.get("content_hash")?, row.get("intent_key")?)))
+            .transpose()
     }
 
     /// Marks an unfinished intent for cancellation or for a replacement; false when it is finished or unknown.
@@ -222,7 +225,8 @@ impl Scope {
 
     /// Makes held intents due at once: what held them may be gone.
     pub(crate) async fn wake_held(&self, tx: &mut Tx<'_>) -> Result<(), StoreError> {
-        let sql = "UPDATE outbox_intents SET retry_at = 0 WHERE chain_id = $1 AND account = $2 AND state = 'recorded' AND retry_at > 0";
+        let sql =
+            "UPDATE outbox_intents SET retry_at = 0 WHERE chain_id = $1 AND account = $2 AND state = 'recorded' AND retry_at > 0";
         tx.execute(sql, self.params()).await?;
         Ok(())
     }
@@ -232,7 +236,8 @@ impl Scope {
             let filter = format!("chain_id = $1 AND account = $2 AND nonce IN ({})", places(3, chunk.len()));
             let mut params = self.params();
             params.extend(chunk.iter().map(|nonce| Value::from(*nonce)));
-            let rows = tx.query(&format!("SELECT fee_day, fee_paid FROM outbox_inclusions WHERE {filter}"), params.clone()).await?;
+            let rows =
+                tx.query(&format!("SELECT fee_day, fee_paid FROM outbox_inclusions WHERE {filter}"), params.clone()).await?;
             let mut refunds: BTreeMap<i64, U256> = BTreeMap::new();
             for row in &rows {
                 let fee: U256 = row.get("fee_paid")?;
@@ -242,7 +247,8 @@ impl Scope {
             for (day, fee) in refunds {
                 self.spend(tx, day, fee, false).await?;
             }
-            let deleted = tx.execute(&format!("DELETE FROM outbox_inclusions WHERE settled = 0 AND {filter}"), params.clone()).await?;
+            let deleted =
+                tx.execute(&format!("DELETE FROM outbox_inclusions WHERE settled = 0 AND {filter}"), params.clone()).await?;
             expect_rows("inclusions to take back", deleted, chunk.len())?;
             // The bytes are offered again at once, and the time to escalate begins anew.
             let forget = "SET offered_at = NULL, accepted_at = NULL, accepted_block = NULL, failures = 0";
@@ -351,7 +357,8 @@ impl Scope {
             );
             tx.execute(&sql, params).await?;
         }
-        let replaced: Vec<u64> = changes.attempts.iter().filter(|attempt| !attempt.new_nonce).map(|attempt| attempt.nonce).collect();
+        let replaced: Vec<u64> =
+            changes.attempts.iter().filter(|attempt| !attempt.new_nonce).map(|attempt| attempt.nonce).collect();
         // A replacement belongs to a nonce that is still open: the row is touched so that a change since the read shows.
         self.set_status(tx, &replaced, "open", "open").await
     }
@@ -380,7 +387,13 @@ impl Scope {
     }
 
     /// Changes states, group by group, and writes the history.
-    async fn move_states(&self, tx: &mut Tx<'_>, transitions: &[Transition], now: UnixMillis, position: i64) -> Result<(), Broken> {
+    async fn move_states(
+        &self,
+        tx: &mut Tx<'_>,
+        transitions: &[Transition],
+        now: UnixMillis,
+        position: i64,
+    ) -> Result<(), Broken> {
         let mut groups: Vec<((&State, &State), Vec<IntentId>)> = Vec::new();
         for transition in transitions {
             let key = (&transition.from, &transition.to);

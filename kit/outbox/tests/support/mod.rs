@@ -1,5 +1,13 @@
 //! A world for one outbox: a scripted chain, an endpoint that can misbehave, a store, and a clock that moves when told.
-#![allow(dead_code, missing_docs, unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(
+    dead_code,
+    missing_docs,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -139,8 +147,16 @@ impl World {
     }
 }
 
-pub async fn open(store: &TestStore, rpc: &FaultyRpc, clock: &Arc<ManualClock>, signer: &LocalSigner, config: &OutboxConfig) -> Outbox {
-    Outbox::open(store.store.clone(), endpoints(vec![rpc.clone()], clock), Arc::new(signer.clone()), config.clone()).await.unwrap()
+pub async fn open(
+    store: &TestStore,
+    rpc: &FaultyRpc,
+    clock: &Arc<ManualClock>,
+    signer: &LocalSigner,
+    config: &OutboxConfig,
+) -> Outbox {
+    Outbox::open(store.store.clone(), endpoints(vec![rpc.clone()], clock), Arc::new(signer.clone()), config.clone())
+        .await
+        .unwrap()
 }
 
 pub fn endpoints(rpcs: Vec<FaultyRpc>, clock: &Arc<ManualClock>) -> Endpoints {
