@@ -198,12 +198,13 @@ fn allowed(before: &State, after: &State, taken_back: bool) -> Result<(), Violat
     })
 }
 
-/// Final means: on the canonical chain, as deep as was asked for.
+/// Final means: on the canonical chain, as deep as was asked for. The user may hear of it late, after a new branch that is
+/// shorter; so the highest head counts.
 fn buried(order: &Order, hash: Option<B256>, chain: &SimChain) -> Result<(), Violation> {
     let hash = hash.ok_or_else(|| Violation(format!("{} is finished without a transaction", order.key)))?;
     let place =
         chain.landed_at(hash).ok_or_else(|| Violation(format!("{} is finished, but {hash} is not on the chain", order.key)))?;
-    let depth = (chain.head().header.number + 1).saturating_sub(place.block_number);
+    let depth = (chain.highest() + 1).saturating_sub(place.block_number);
     Violation::unless(depth >= order.intent.confirmations, || {
         format!("{} is finished at depth {depth} of {}", order.key, order.intent.confirmations)
     })

@@ -101,9 +101,9 @@ async fn follow(seed: u64, database: Database, options: Options) -> (Simulation,
                 Delivery::Confirmed(blocks) => blocks,
                 Delivery::Finalized => head.header.number - chain.finalized(),
             };
-            let view = view.lock();
-            options.sparse && view.last().is_some_and(|seen| seen.number + 40 + distance > head.header.number)
-                || view.last().map(|seen| seen.number) == Some(head.header.number - distance)
+            let wanted = chain.block(head.header.number - distance);
+            let newest = view.lock().last().map(|seen| seen.hash);
+            newest.is_some() && newest == wanted.map(|block| block.hash)
         })
         .await
     }

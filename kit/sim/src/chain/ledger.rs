@@ -28,6 +28,7 @@ pub(super) struct Ledger {
     /// Blocks, canonical or not, that hold a transaction, and its index there.
     pub(super) places: HashMap<B256, Vec<(B256, usize)>>,
     pub(super) finalized: u64,
+    pub(super) highest: u64,
     pub(super) reorganisations: u64,
     /// Length of `heads` when the last reorganisation was done.
     pub(super) fork_ended_at: usize,
@@ -77,6 +78,7 @@ impl Ledger {
             heads: vec![hash],
             places: HashMap::new(),
             finalized: 0,
+            highest: 0,
             reorganisations: 0,
             fork_ended_at: 0,
             pool: Pool::default(),
@@ -264,6 +266,7 @@ impl Ledger {
     fn adopt(&mut self, block: Arc<SimBlock>) {
         self.canonical.push(block.hash);
         self.heads.push(block.hash);
+        self.highest = self.highest.max(block.header.number);
         for (index, transaction) in block.transactions.iter().enumerate() {
             self.places.entry(transaction.hash).or_default().push((block.hash, index));
         }

@@ -149,6 +149,11 @@ impl SimChain {
         self.ledger.lock().head()
     }
 
+    /// The highest number that a head ever had.
+    pub fn highest(&self) -> u64 {
+        self.ledger.lock().highest
+    }
+
     /// The canonical block at `number`.
     pub fn block(&self, number: u64) -> Option<Arc<SimBlock>> {
         self.ledger.lock().canonical_block(number).cloned()
