@@ -1,6 +1,6 @@
 //! The dashboard: escaping, content security, live changes, and (with WINDLASS_TEST_CHROMIUM=<binary>) a real browser.
 
-#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(missing_docs, clippy::print_stderr, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod support;
 
