@@ -139,7 +139,7 @@ impl Agent {
             }
             Err(error) => return self.handle(Event::CannotTell(cannot_tell(&error)), None).await,
         };
-        let head = batch.head.clone();
+        let head = batch.head;
         let news = !batch.added.is_empty();
         let removed: Vec<BlockPoint> = batch.removed.iter().map(to_point).collect();
         self.handle(Event::Removed(removed), Some(batch)).await?;

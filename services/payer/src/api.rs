@@ -103,8 +103,7 @@ pub(crate) fn view(shared: &Shared, state: &Agreement) -> AgreementView {
         held: number(|o| o.held),
         owed: number(|o| o.owed),
         stray: number(|o| Holdings { held: o.held, owed: o.owed }.stray()),
-        paid_until_finalized: observation
-            .and_then(|o| o.terms.paid_until(o.finalized.as_ref()?.total_paid).unix_seconds()),
+        paid_until_finalized: observation.and_then(|o| o.terms.paid_until(o.finalized.as_ref()?.total_paid).unix_seconds()),
         block: observation.map(|o| o.block),
         observed_at_ms: state.seen.as_ref().map(|seen| seen.at.0),
         action: state.action.clone(),
@@ -204,10 +203,7 @@ struct PaymentsQuery {
     from_block: Option<u64>,
 }
 
-async fn payments(
-    State(shared): State<Arc<Shared>>,
-    Query(query): Query<PaymentsQuery>,
-) -> Result<Json<Value>, ApiError> {
+async fn payments(State(shared): State<Arc<Shared>>, Query(query): Query<PaymentsQuery>) -> Result<Json<Value>, ApiError> {
     let from = query.from_block.or(shared.deployed_at_block);
     let found = history::collect(&shared.reader, from).await.map_err(|error| to_api_error(&error))?;
     Ok(Json(json!(found)))
@@ -253,12 +249,16 @@ pub(crate) fn operations(instance: &str) -> Vec<Operation> {
     let limit = || json!({ "type": "integer", "minimum": 1, "maximum": 500, "default": 50 });
     vec![
         Operation::get("/", "State of the agreement").answer(200, "The state", object()),
-        Operation::get("/history", "What happened, newest first")
-            .query("limit", "How many entries", limit())
-            .answer(200, "Entries", object()),
-        Operation::get("/actions", "Attempts of actions, newest first")
-            .query("limit", "How many entries", limit())
-            .answer(200, "Entries", object()),
+        Operation::get("/history", "What happened, newest first").query("limit", "How many entries", limit()).answer(
+            200,
+            "Entries",
+            object(),
+        ),
+        Operation::get("/actions", "Attempts of actions, newest first").query("limit", "How many entries", limit()).answer(
+            200,
+            "Entries",
+            object(),
+        ),
         Operation::get("/quote", "What to pay so that it is paid until a moment")
             .query("until", "Unix seconds, a date, or a time from now such as +30d", json!({ "type": "string" }))
             .answer(200, "The quote", object()),

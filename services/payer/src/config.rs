@@ -6,7 +6,7 @@ use std::time::Duration;
 use alloy_primitives::Address;
 use nix::sys::signal::Signal;
 use reqwest::Url;
-use windlass_node::config::{Amount, Keys, Section, SecretText, kind};
+use windlass_node::config::{Amount, Keys, SecretText, Section, kind};
 
 use crate::actions::Limits;
 use crate::machine::Policy;
@@ -212,7 +212,12 @@ impl Section for PayerConfig {
             read_account,
         );
         let count = targets.iter().flatten().count();
-        keys.check("chain", || count <= 1, "must name at most one guarded program", "keep one of the tables command, docker, http, systemd, signal, kubernetes");
+        keys.check(
+            "chain",
+            || count <= 1,
+            "must name at most one guarded program",
+            "keep one of the tables command, docker, http, systemd, signal, kubernetes",
+        );
         let target = targets.into_iter().flatten().next();
         let can_resume = target.as_ref().is_some_and(TargetConfig::can_resume);
         keys.check(
@@ -478,18 +483,18 @@ fn read_systemd(keys: &mut Keys<'_>) -> TargetConfig {
 }
 
 fn read_signal(keys: &mut Keys<'_>) -> TargetConfig {
-    let pid_file = keys
-        .path("pid_file")
-        .doc("File with the process id.")
-        .example("/run/keyper.pid")
-        .required();
+    let pid_file = keys.path("pid_file").doc("File with the process id.").example("/run/keyper.pid").required();
     TargetConfig::Signal {
         source: PidSource::File(pid_file),
         signal: keys
             .choice(
                 "signal",
                 ("TERM", Signal::SIGTERM, "asks the program to end"),
-                vec![("INT", Signal::SIGINT, "as Ctrl-C does"), ("QUIT", Signal::SIGQUIT, "ends it with a core file"), ("HUP", Signal::SIGHUP, "as a closed terminal does")],
+                vec![
+                    ("INT", Signal::SIGINT, "as Ctrl-C does"),
+                    ("QUIT", Signal::SIGQUIT, "ends it with a core file"),
+                    ("HUP", Signal::SIGHUP, "as a closed terminal does"),
+                ],
             )
             .doc("The signal that is sent first.")
             .default("TERM"),
@@ -504,10 +509,7 @@ fn read_signal(keys: &mut Keys<'_>) -> TargetConfig {
 
 fn read_kubernetes(keys: &mut Keys<'_>) -> TargetConfig {
     TargetConfig::Kubernetes {
-        api: keys
-            .url("api")
-            .doc("Address of the cluster's API.")
-            .default("https://kubernetes.default.svc"),
+        api: keys.url("api").doc("Address of the cluster's API.").default("https://kubernetes.default.svc"),
         namespace: keys.string("namespace").doc("Namespace of the workload.").default("default"),
         workload: keys
             .choice(
@@ -518,11 +520,7 @@ fn read_kubernetes(keys: &mut Keys<'_>) -> TargetConfig {
             .doc("Kind of the workload.")
             .default("deployment"),
         name: keys.string("name").doc("Name of the workload.").example("keyper").required(),
-        replicas: keys
-            .integer("replicas")
-            .doc("Number of replicas it is scaled back to.")
-            .range(1..=1_000)
-            .default("1"),
+        replicas: keys.integer("replicas").doc("Number of replicas it is scaled back to.").range(1..=1_000).default("1"),
         token_file: keys
             .path("token_file")
             .doc("File with the token of a service account that may patch the scale of this workload.")

@@ -121,6 +121,12 @@ pub enum PayerError {
         #[source]
         source: std::io::Error,
     },
+    /// What a command needs of the program around it cannot be had.
+    #[error("{detail}")]
+    Setup {
+        /// What and why, perhaps on several lines.
+        detail: String,
+    },
     /// Something is missing in the settings.
     #[error("{what} is missing")]
     Missing {
@@ -140,7 +146,10 @@ impl PayerError {
             Self::Target(error) => error.is_transient(),
             Self::Agreement { cause, .. } => matches!(
                 cause,
-                CannotTell::Unreachable { .. } | CannotTell::Stale { .. } | CannotTell::Silent { .. } | CannotTell::Disagreement { .. }
+                CannotTell::Unreachable { .. }
+                    | CannotTell::Stale { .. }
+                    | CannotTell::Silent { .. }
+                    | CannotTell::Disagreement { .. }
             ),
             _ => false,
         }
@@ -162,7 +171,7 @@ impl PayerError {
             Self::TooLittleGas { account, .. } => Some(format!("send some of the chain's coin to {account}")),
             Self::NotAKeyper { .. } => Some("use the account that is in the keyper list".into()),
             Self::Transaction { .. } => Some("repeat the command: it pays only what is still missing".into()),
-            Self::Work { .. } | Self::Input { .. } | Self::File { .. } | Self::Missing { .. } => None,
+            Self::Work { .. } | Self::Setup { .. } | Self::Input { .. } | Self::File { .. } | Self::Missing { .. } => None,
         }
     }
 }

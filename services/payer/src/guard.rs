@@ -136,12 +136,7 @@ impl Program {
         let Some((program, rest)) = arguments.program.split_first() else {
             return Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, "no program is given"));
         };
-        let child = Command::new(program)
-            .args(rest)
-            .stdin(Stdio::inherit())
-            .process_group(0)
-            .kill_on_drop(true)
-            .spawn()?;
+        let child = Command::new(program).args(rest).stdin(Stdio::inherit()).process_group(0).kill_on_drop(true).spawn()?;
         let group = child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw);
         let group = group.ok_or_else(|| std::io::Error::other("the program ended at once"))?;
         Ok(Self { child, group })
@@ -267,12 +262,7 @@ impl Guard {
     }
 
     /// Passes a signal on; one that asks to end ends the guard too.
-    async fn pass_on(
-        &mut self,
-        received: Signal,
-        arguments: &GuardArgs,
-        stderr: &mut (dyn Write + Send),
-    ) -> Option<u8> {
+    async fn pass_on(&mut self, received: Signal, arguments: &GuardArgs, stderr: &mut (dyn Write + Send)) -> Option<u8> {
         let ends = matches!(received, Signal::SIGTERM | Signal::SIGINT | Signal::SIGQUIT);
         let Some(program) = self.program.as_mut() else {
             return ends.then_some(EXIT_NOT_STARTED);
@@ -331,10 +321,10 @@ impl Guard {
             },
             Verdict::Stop => {
                 let _ = writeln!(stderr, "guard: stops the program");
-                if let Some(mut program) = self.program.take() {
-                    if let Err(error) = program.stop(arguments.stop_limit).await {
-                        let _ = writeln!(stderr, "guard: the program cannot be waited for: {error}");
-                    }
+                if let Some(mut program) = self.program.take()
+                    && let Err(error) = program.stop(arguments.stop_limit).await
+                {
+                    let _ = writeln!(stderr, "guard: the program cannot be waited for: {error}");
                 }
                 None
             }

@@ -225,8 +225,7 @@ async fn transfers(reader: &ContractReader, token: Address, from: u64, to: u64) 
     let mut all: BTreeMap<(u64, u64), Log> = BTreeMap::new();
     for topic in [1, 2] {
         let filter = base.clone().topic(topic, [side]);
-        let mut chunks =
-            std::pin::pin!(backfill(reader.endpoints().clone(), from..=to, filter, BackfillOptions::default()));
+        let mut chunks = std::pin::pin!(backfill(reader.endpoints().clone(), from..=to, filter, BackfillOptions::default()));
         while let Some(chunk) = chunks.next().await {
             let logs = chunk?.blocks.into_iter().flat_map(|block| block.logs);
             all.extend(logs.map(|log| (log.position(), log)));

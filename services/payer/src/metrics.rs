@@ -80,8 +80,7 @@ pub(crate) fn count(agreement: &str, record: &Record) {
                 ActionOutcome::Verified { .. } => "verified",
                 ActionOutcome::Failed { .. } => "failed",
             };
-            counter!("payer_actions_total", "agreement" => label(), "action" => kind.as_str(), "result" => result)
-                .increment(1);
+            counter!("payer_actions_total", "agreement" => label(), "action" => kind.as_str(), "result" => result).increment(1);
         }
         _ => {}
     }

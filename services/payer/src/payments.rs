@@ -119,8 +119,7 @@ pub async fn pay(
     let account = outbox.account();
     let basis = basis(reader).await?;
     let quote = quote_of(&basis, reader.contract(), until)?;
-    let mut report =
-        PaymentReport { quote, account, approves: false, dry_run: options.dry_run, transactions: Vec::new() };
+    let mut report = PaymentReport { quote, account, approves: false, dry_run: options.dry_run, transactions: Vec::new() };
     let amount = report.quote.amount.0;
     if amount.is_zero() {
         return Ok(report);
@@ -150,12 +149,7 @@ pub async fn pay(
 }
 
 /// Tokens, coin for gas; returns the allowance.
-async fn check_funds(
-    reader: &ContractReader,
-    basis: &Basis,
-    account: Address,
-    amount: U256,
-) -> Result<U256, PayerError> {
+async fn check_funds(reader: &ContractReader, basis: &Basis, account: Address, amount: U256) -> Result<U256, PayerError> {
     let (token, endpoints) = (basis.constants.token, reader.endpoints());
     let calls = [
         CallRequest::new(token, Token::balanceOfCall { account }.abi_encode()),

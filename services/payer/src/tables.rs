@@ -63,10 +63,7 @@ pub async fn load(store: &Store, key: &AgreementKey) -> Result<Option<Agreement>
 /// The stored state under a name, whatever contract it belongs to: for an instance that does not act now.
 pub async fn load_by_name(store: &Store, name: &str, contract: Address) -> Result<Option<Agreement>, PayerError> {
     let row = store
-        .query_optional(
-            "SELECT state FROM payer_agreements WHERE name = $1 AND contract = $2",
-            params![name, contract],
-        )
+        .query_optional("SELECT state FROM payer_agreements WHERE name = $1 AND contract = $2", params![name, contract])
         .await?;
     let Some(row) = row else { return Ok(None) };
     let state: String = row.get("state")?;
@@ -89,15 +86,7 @@ pub async fn save(
          ON CONFLICT (name) DO UPDATE SET chain_id = excluded.chain_id, contract = excluded.contract,
              phase = excluded.phase, health = excluded.health, state = excluded.state,
              updated_at_ms = excluded.updated_at_ms",
-        params![
-            key.name.as_str(),
-            key.chain_id,
-            key.contract,
-            phase,
-            health.trim_matches('"'),
-            to_text("state", state)?,
-            now
-        ],
+        params![key.name.as_str(), key.chain_id, key.contract, phase, health.trim_matches('"'), to_text("state", state)?, now],
     )
     .await?;
     if records.is_empty() {
@@ -116,14 +105,7 @@ pub async fn save(
         tx.execute(
             "INSERT INTO payer_history (agreement, sequence, at_ms, code, severity, record)
              VALUES ($1, $2, $3, $4, $5, $6)",
-            params![
-                key.name.as_str(),
-                sequence,
-                now,
-                record.code(),
-                severity.trim_matches('"'),
-                to_text("record", record)?
-            ],
+            params![key.name.as_str(), sequence, now, record.code(), severity.trim_matches('"'), to_text("record", record)?],
         )
         .await?;
     }

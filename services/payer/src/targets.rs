@@ -70,12 +70,8 @@ pub fn build(config: &TargetConfig, limits: Limits) -> Result<Arc<dyn Target>, P
 pub fn key_config(account: &AccountConfig) -> KeyConfig {
     match &account.key {
         AccountKey::PrivateKey(text) => KeyConfig::PrivateKey(secret(text.expose())),
-        AccountKey::Keystore(path, password) => {
-            KeyConfig::Keystore { path: path.clone(), password: secret(password.expose()) }
-        }
-        AccountKey::Mnemonic(phrase, index) => {
-            KeyConfig::Mnemonic { phrase: secret(phrase.expose()), index: *index, path: None }
-        }
+        AccountKey::Keystore(path, password) => KeyConfig::Keystore { path: path.clone(), password: secret(password.expose()) },
+        AccountKey::Mnemonic(phrase, index) => KeyConfig::Mnemonic { phrase: secret(phrase.expose()), index: *index, path: None },
         AccountKey::Web3Signer(url, address) => KeyConfig::Web3signer { url: url.clone(), address: *address },
     }
 }

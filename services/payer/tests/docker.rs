@@ -70,8 +70,12 @@ async fn change(engine: Shared, verb: &str, name: String, query: Option<String>,
 }
 
 async fn serve(engine: Shared) -> (Docker, tempfile::TempDir) {
-    let stop = |State(engine): State<Shared>, Path(name): Path<String>, RawQuery(query): RawQuery| change(engine, "stop", name, query, false);
-    let start = |State(engine): State<Shared>, Path(name): Path<String>, RawQuery(query): RawQuery| change(engine, "start", name, query, true);
+    let stop = |State(engine): State<Shared>, Path(name): Path<String>, RawQuery(query): RawQuery| {
+        change(engine, "stop", name, query, false)
+    };
+    let start = |State(engine): State<Shared>, Path(name): Path<String>, RawQuery(query): RawQuery| {
+        change(engine, "start", name, query, true)
+    };
     let list = || async {
         chunked(
             json!([
@@ -232,7 +236,10 @@ async fn an_engine_that_hangs_or_talks_nonsense_ends_in_time() {
         }
     });
     let error = docker.inspect("keyper").await.unwrap_err();
-    assert!(matches!(error, TargetError::Unreachable { .. } | TargetError::Malformed { .. } | TargetError::TimedOut { .. }), "{error}");
+    assert!(
+        matches!(error, TargetError::Unreachable { .. } | TargetError::Malformed { .. } | TargetError::TimedOut { .. }),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -249,7 +256,8 @@ async fn tcp_works_as_the_socket_does() {
 fn addresses_of_engines() {
     assert_eq!("unix:///run/docker.sock".parse(), Ok(DockerHost::Unix("/run/docker.sock".into())));
     assert_eq!("tcp://proxy:2375".parse(), Ok(DockerHost::Tcp("proxy:2375".into())));
-    for bad in ["", "/var/run/docker.sock", "unix://docker.sock", "tcp://proxy", "tcp://:2375", "ssh://host", "tcp://proxy:99999"] {
+    for bad in ["", "/var/run/docker.sock", "unix://docker.sock", "tcp://proxy", "tcp://:2375", "ssh://host", "tcp://proxy:99999"]
+    {
         assert!(bad.parse::<DockerHost>().is_err(), "{bad}");
     }
 }

@@ -54,7 +54,7 @@ fn guard_process() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let code = runtime.block_on(async {
         let (mut stdout, mut stderr) = (std::io::stdout(), std::io::stderr());
-        run(line.command, &NoHandles, &mut Output { stdout: &mut stdout, stderr: &mut stderr }).await
+        run(line.command, &NoHandles, &mut Output { stdout: &mut stdout, stderr: &mut stderr, json: false }).await
     });
     std::process::exit(code.into());
 }
@@ -110,9 +110,8 @@ fn program_runs(marks: &Path) -> bool {
 /// A daemon's health endpoint whose answer can be set.
 async fn health(status: u16) -> (String, Arc<AtomicU16>) {
     let answer = Arc::new(AtomicU16::new(status));
-    let handler = |State(answer): State<Arc<AtomicU16>>| async move {
-        StatusCode::from_u16(answer.load(Ordering::SeqCst)).unwrap()
-    };
+    let handler =
+        |State(answer): State<Arc<AtomicU16>>| async move { StatusCode::from_u16(answer.load(Ordering::SeqCst)).unwrap() };
     let router = Router::new().route("/health/paid/test", get(handler)).with_state(answer.clone());
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/health/paid/test", listener.local_addr().unwrap());
@@ -168,7 +167,10 @@ async fn a_program_that_ends_by_itself_ends_the_guard() {
 #[tokio::test]
 async fn a_deaf_program_is_killed_with_its_descendants() {
     let (url, answer) = health(200).await;
-    let guard = Guard::start(&["--health-url", &url], "trap '' TERM; sleep 300 & echo $! > child; touch ready; wait; while :; do sleep 0.1; done");
+    let guard = Guard::start(
+        &["--health-url", &url],
+        "trap '' TERM; sleep 300 & echo $! > child; touch ready; wait; while :; do sleep 0.1; done",
+    );
     eventually("it runs", || async { guard.runs() && guard.marks.join("ready").exists() }).await;
     answer.store(402, Ordering::SeqCst);
     eventually("it stands still", || async { !guard.runs() }).await;

@@ -29,8 +29,7 @@ struct Running {
 impl Running {
     async fn start(world: &World, store: &TestStore, config: PayerConfig, target: Option<Arc<Memory>>) -> Self {
         let target = target.map(|memory| memory as Arc<dyn windlass_payer::ports::Target>);
-        let service =
-            Arc::new(PayerService::with_target("test", config, world.endpoints.clone(), store.store.clone(), target));
+        let service = Arc::new(PayerService::with_target("test", config, world.endpoints.clone(), store.store.clone(), target));
         for set in service.migrations() {
             store.migrate(set).await.unwrap();
         }
@@ -131,7 +130,7 @@ async fn a_restart_neither_repeats_the_stop_nor_forgets_it() {
     .await;
     assert_eq!(memory.stops.load(Ordering::SeqCst), 1);
     world.pay(100_000).await;
-    running.reaches(Phase::ExpiringSoon).await;
+    running.reaches(Phase::Paid).await;
     assert_eq!(memory.starts.load(Ordering::SeqCst), 1);
     running.end().await;
 }

@@ -217,7 +217,8 @@ async fn a_read_only_keyper_is_named_with_the_remedy_and_no_secret() {
 #[tokio::test]
 async fn a_workload_is_scaled_to_zero_and_back() {
     let replicas = Arc::new(AtomicU32::new(3));
-    let show = |replicas: u32| Json(json!({ "kind": "Scale", "spec": { "replicas": replicas }, "status": { "replicas": replicas } }));
+    let show =
+        |replicas: u32| Json(json!({ "kind": "Scale", "spec": { "replicas": replicas }, "status": { "replicas": replicas } }));
     let read = move |State(replicas): State<Arc<AtomicU32>>| async move { show(replicas.load(Ordering::SeqCst)) };
     let patch = move |State(replicas): State<Arc<AtomicU32>>, headers: HeaderMap, body: String| async move {
         assert_eq!(headers["content-type"], "application/merge-patch+json");
@@ -271,8 +272,7 @@ async fn a_command_is_believed_only_as_far_as_it_can_be_checked() {
 
 #[tokio::test]
 async fn a_hanging_command_is_ended_by_the_time_limit() {
-    let target =
-        CommandTarget { stop: "sleep 300".into(), resume: None, check: None, limit: Duration::from_millis(300) };
+    let target = CommandTarget { stop: "sleep 300".into(), resume: None, check: None, limit: Duration::from_millis(300) };
     let detail = failure(stop(&target).await);
     assert!(detail.contains("killed"), "{detail}");
 }

@@ -65,9 +65,11 @@ impl Desk {
     }
 
     async fn run(&self, arguments: &[&str]) -> Said {
-        let line = Line::try_parse_from(std::iter::once(&"payer").chain(arguments)).unwrap();
+        let (json, rest): (Vec<&str>, Vec<&str>) = arguments.iter().partition(|one| **one == "--json");
+        let json = !json.is_empty();
+        let line = Line::try_parse_from(std::iter::once("payer").chain(rest)).unwrap();
         let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
-        let code = run(line.command, self, &mut Output { stdout: &mut stdout, stderr: &mut stderr }).await;
+        let code = run(line.command, self, &mut Output { stdout: &mut stdout, stderr: &mut stderr, json }).await;
         Said { code, stdout: String::from_utf8(stdout).unwrap(), stderr: String::from_utf8(stderr).unwrap() }
     }
 
@@ -90,7 +92,10 @@ async fn status_tells_state_and_shares() {
     assert_eq!((status["state"].as_str(), status["stray"].as_str()), (Some("paid"), Some("7")));
     assert_eq!(status["paid_until"], desk.world.start + 100);
     let first = status["keypers"].as_array().unwrap().iter().find(|k| k["keyper"] == json!(desk.world.accounts[1])).unwrap();
-    assert_eq!((first["earned"].as_str(), first["withdrawn"].as_str(), first["held"].as_str()), (Some("500"), Some("500"), Some("0")));
+    assert_eq!(
+        (first["earned"].as_str(), first["withdrawn"].as_str(), first["held"].as_str()),
+        (Some("500"), Some("500"), Some("0"))
+    );
     desk.world.pass(200);
     let said = desk.run(&["status"]).await;
     assert_eq!(said.code, 1);
@@ -224,7 +229,10 @@ async fn check_finds_what_would_cost_money() {
     let said = desk.run(&["check", "--json"]).await;
     assert_eq!(said.code, 0, "{} {}", said.stdout, said.stderr);
     let view = said.json();
-    assert_eq!((view["ok"].as_bool(), view["known_code"].as_bool(), view["chain_id"].as_u64()), (Some(true), Some(true), Some(31337)));
+    assert_eq!(
+        (view["ok"].as_bool(), view["known_code"].as_bool(), view["chain_id"].as_u64()),
+        (Some(true), Some(true), Some(31337))
+    );
     let world = &desk.world;
     let twice = world.agreement(vec![world.accounts[1], world.accounts[1]], world.start).await;
     let url = world.server.http_url();
@@ -250,12 +258,8 @@ async fn a_fee_on_transfers_is_found_by_simulation() {
     let plain = token_facts(&world.endpoints, world.token, &[]).await.unwrap();
     assert_eq!((plain.symbol.as_deref(), token_findings(&plain)), (Ok("SPT"), vec![]));
     assert_eq!(plain.transfer, Ok((U256::from(1_000_000_000), U256::from(1_000_000_000))));
-    let constructor = FeeToken::constructorCall {
-        name_: "Fee".into(),
-        symbol_: "FEE".into(),
-        decimals_: 18,
-        feeBps_: U256::from(100),
-    };
+    let constructor =
+        FeeToken::constructorCall { name_: "Fee".into(), symbol_: "FEE".into(), decimals_: 18, feeBps_: U256::from(100) };
     let token = world.deploy(init_code(&FeeToken::BYTECODE, &constructor)).await;
     let mint = windlass_contracts::TestToken::mintCall { to: world.accounts[0], amount: U256::from(10_000) };
     world.transact(world.accounts[0], Some(token), alloy_sol_types::SolCall::abi_encode(&mint).into()).await;

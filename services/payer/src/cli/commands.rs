@@ -153,9 +153,6 @@ pub enum PayerCommand {
         #[command(flatten)]
         #[allow(missing_docs)]
         agreement: AgreementArgs,
-        /// Print JSON.
-        #[arg(long)]
-        json: bool,
     },
     /// Compute what to pay so that an agreement is paid until a moment.
     Quote {
@@ -165,9 +162,6 @@ pub enum PayerCommand {
         /// A date, Unix seconds, or a span from now such as +30d.
         #[arg(long, value_name = "TIME")]
         until: String,
-        /// Print JSON.
-        #[arg(long)]
-        json: bool,
     },
     /// Pay so that an agreement is paid until a moment; does nothing when it is.
     Pay {
@@ -186,9 +180,6 @@ pub enum PayerCommand {
         /// Refuse to pay more than this, in token base units.
         #[arg(long, value_parser = units, value_name = "UNITS")]
         max_amount: Option<U256>,
-        /// Print JSON.
-        #[arg(long)]
-        json: bool,
     },
     /// Keep an agreement paid in advance.
     TopUp {
@@ -204,9 +195,6 @@ pub enum PayerCommand {
         #[command(flatten)]
         #[allow(missing_docs)]
         top_up: TopUpArgs,
-        /// Print JSON.
-        #[arg(long)]
-        json: bool,
     },
     /// Withdraw what a keyper earned.
     Withdraw {
@@ -222,9 +210,6 @@ pub enum PayerCommand {
         #[command(flatten)]
         #[allow(missing_docs)]
         withdraw: WithdrawArgs,
-        /// Print JSON.
-        #[arg(long)]
-        json: bool,
     },
     /// List payments, withdrawals and stray transfers, rebuilt from the chain.
     Export {
@@ -243,9 +228,6 @@ pub enum PayerCommand {
         #[command(flatten)]
         #[allow(missing_docs)]
         agreement: AgreementArgs,
-        /// Print JSON.
-        #[arg(long)]
-        json: bool,
     },
     /// Run a program only while an agreement is paid.
     ///
@@ -261,6 +243,8 @@ pub enum PayerCommand {
         #[allow(missing_docs)]
         guard: GuardArgs,
     },
+    /// Do nothing until told to stop: the main process of a container whose health check is `payer monitor`.
+    Wait,
     /// One check in the manner of the original: CONTRACT_ADDRESS, RPC_URL, UNPAID_COMMAND.
     Monitor,
     /// Deploy a payer contract in the manner of the original: RPC_URL, PRIV_KEY, TOKEN_ADDRESS, KEYPER_ADDRESSES, …

@@ -39,6 +39,8 @@ pub struct Output<'w> {
     pub stdout: &'w mut (dyn Write + Send),
     /// Everything else.
     pub stderr: &'w mut (dyn Write + Send),
+    /// The result is a JSON document.
+    pub json: bool,
 }
 
 impl Output<'_> {
@@ -104,21 +106,19 @@ fn now_s() -> u64 {
 /// Carries out a command. The result is the exit code of the process.
 pub async fn run(command: PayerCommand, handles: &dyn Handles, output: &mut Output<'_>) -> u8 {
     let done = match command {
-        PayerCommand::Status { agreement, json } => status(handles, &agreement, json, output).await,
-        PayerCommand::Quote { agreement, until, json } => quote(handles, &agreement, &until, json, output).await,
-        PayerCommand::Pay { agreement, key, send, until, max_amount, json } => {
-            pay(handles, (&agreement, &key, &send), &until, max_amount, json, output).await
+        PayerCommand::Status { agreement } => status(handles, &agreement, output).await,
+        PayerCommand::Quote { agreement, until } => quote(handles, &agreement, &until, output).await,
+        PayerCommand::Pay { agreement, key, send, until, max_amount } => {
+            pay(handles, (&agreement, &key, &send), &until, max_amount, output).await
         }
-        PayerCommand::TopUp { agreement, key, send, top_up, json } => {
-            keep_paid(handles, (&agreement, &key, &send), &top_up, json, output).await
+        PayerCommand::TopUp { agreement, key, send, top_up } => {
+            keep_paid(handles, (&agreement, &key, &send), &top_up, output).await
         }
-        PayerCommand::Withdraw { agreement, key, send, withdraw, json } => {
-            take(handles, (&agreement, &key, &send), withdraw.min_amount, json, output).await
+        PayerCommand::Withdraw { agreement, key, send, withdraw } => {
+            take(handles, (&agreement, &key, &send), withdraw.min_amount, output).await
         }
-        PayerCommand::Export { agreement, format, from_block } => {
-            export(handles, &agreement, format, from_block, output).await
-        }
-        PayerCommand::Check { agreement, json } => check(handles, &agreement, json, output).await,
+        PayerCommand::Export { agreement, format, from_block } => export(handles, &agreement, format, from_block, output).await,
+        PayerCommand::Check { agreement } => check(handles, &agreement, output).await,
         PayerCommand::Guard { agreement, guard } => {
             let source = match &guard.health_url {
                 Some(url) => Ok(guard::Source::Health(url.clone())),
@@ -134,6 +134,10 @@ pub async fn run(command: PayerCommand, handles: &dyn Handles, output: &mut Outp
                 Ok(source) => return guard::run(source, &guard, output.stderr).await,
                 Err(error) => Err(error),
             }
+        }
+        PayerCommand::Wait => {
+            guard::told_to_end().await;
+            return Exit::Success as u8;
         }
         PayerCommand::Monitor => {
             let environment = process_environment(output);
@@ -204,12 +208,7 @@ struct StatusView {
     keypers: Vec<ShareView>,
 }
 
-async fn status(
-    handles: &dyn Handles,
-    arguments: &AgreementArgs,
-    json: bool,
-    output: &mut Output<'_>,
-) -> Result<Exit, PayerError> {
+async fn status(handles: &dyn Handles, arguments: &AgreementArgs, output: &mut Output<'_>) -> Result<Exit, PayerError> {
     let opened = open(handles, arguments).await?;
     let reader = &opened.reader;
     let wrap = |cause| PayerError::Agreement { contract: reader.contract(), cause };
@@ -217,8 +216,8 @@ async fn status(
     let constants = reader.constants(&head).await.map_err(wrap)?;
     let seen = reader.observe(&head).await.map_err(wrap)?;
     let shares = reader.shares(&head).await.map_err(wrap)?;
-    let stands = standing(&seen.terms, seen.total_paid, head.timestamp)
-        .ok_or_else(|| wrap(crate::machine::CannotTell::Overflow))?;
+    let stands =
+        standing(&seen.terms, seen.total_paid, head.timestamp).ok_or_else(|| wrap(crate::machine::CannotTell::Overflow))?;
     let (state, exit) = match stands {
         Standing::NotStarted => ("not_started", Exit::Success),
         Standing::Paid { .. } => ("paid", Exit::Success),
@@ -258,7 +257,7 @@ async fn status(
         block_time: head.timestamp,
         keypers,
     };
-    if json {
+    if output.json {
         output.json(&view);
     } else {
         output.result(&render_status(&view));
@@ -306,13 +305,12 @@ async fn quote(
     handles: &dyn Handles,
     arguments: &AgreementArgs,
     until: &str,
-    json: bool,
     output: &mut Output<'_>,
 ) -> Result<Exit, PayerError> {
     let until = text::parse_moment(until, now_s())?;
     let opened = open(handles, arguments).await?;
     let quote = payments::quote(&opened.reader, until).await?;
-    if json {
+    if output.json {
         output.json(&quote);
     } else {
         output.result(&quote.amount.0.to_string());
@@ -345,9 +343,7 @@ impl Account {
         let section = opened.config.as_ref().and_then(|config| config.account.as_ref());
         let config = match (&key.key, &key.keystore, &key.password) {
             (Some(source), ..) => KeyConfig::PrivateKey(source.clone()),
-            (None, Some(path), Some(password)) => {
-                KeyConfig::Keystore { path: path.clone(), password: password.clone() }
-            }
+            (None, Some(path), Some(password)) => KeyConfig::Keystore { path: path.clone(), password: password.clone() },
             _ => section.map(targets::key_config).ok_or_else(|| PayerError::Missing {
                 what: "the account: give --key, --keystore with --password, or [payer.<name>.account]".into(),
             })?,
@@ -399,7 +395,6 @@ async fn pay(
     sender: Sender<'_>,
     until: &str,
     max_amount: Option<U256>,
-    json: bool,
     output: &mut Output<'_>,
 ) -> Result<Exit, PayerError> {
     let until = text::parse_moment(until, now_s())?;
@@ -408,12 +403,12 @@ async fn pay(
     account.options.max_amount = max_amount;
     let done = account.limited(payments::pay(&opened.reader, &account.outbox, until, &account.options)).await;
     account.close().await;
-    show_payment(&opened.name, &done?, json, output);
+    show_payment(&opened.name, &done?, output);
     Ok(Exit::Success)
 }
 
-fn show_payment(name: &str, report: &payments::PaymentReport, json: bool, output: &mut Output<'_>) {
-    if json {
+fn show_payment(name: &str, report: &payments::PaymentReport, output: &mut Output<'_>) {
+    if output.json {
         output.json(report);
         return;
     }
@@ -430,7 +425,6 @@ async fn keep_paid(
     handles: &dyn Handles,
     sender: Sender<'_>,
     top_up: &TopUpArgs,
-    json: bool,
     output: &mut Output<'_>,
 ) -> Result<Exit, PayerError> {
     let opened = open(handles, sender.0).await?;
@@ -448,7 +442,7 @@ async fn keep_paid(
             Ok(_) => {
                 let until = now.saturating_add(top_up.keep.as_secs());
                 let paying = payments::pay(&opened.reader, &account.outbox, until, &account.options);
-                account.limited(paying).await.map(|report| show_payment(&opened.name, &report, json, output))
+                account.limited(paying).await.map(|report| show_payment(&opened.name, &report, output))
             }
             Err(error) => Err(error),
         };
@@ -468,19 +462,13 @@ async fn keep_paid(
     ended
 }
 
-async fn take(
-    handles: &dyn Handles,
-    sender: Sender<'_>,
-    minimum: U256,
-    json: bool,
-    output: &mut Output<'_>,
-) -> Result<Exit, PayerError> {
+async fn take(handles: &dyn Handles, sender: Sender<'_>, minimum: U256, output: &mut Output<'_>) -> Result<Exit, PayerError> {
     let opened = open(handles, sender.0).await?;
     let account = Account::open(handles, &opened, sender).await?;
     let done = account.limited(payments::withdraw(&opened.reader, &account.outbox, minimum, &account.options)).await;
     account.close().await;
     let report = done?;
-    if json {
+    if output.json {
         output.json(&report);
         return Ok(Exit::Success);
     }
@@ -538,12 +526,7 @@ fn is_known_code(code: &[u8]) -> bool {
     code.len() == known.len() && code.iter().zip(known).all(|(found, built)| found == built || *built == 0)
 }
 
-async fn check(
-    handles: &dyn Handles,
-    arguments: &AgreementArgs,
-    json: bool,
-    output: &mut Output<'_>,
-) -> Result<Exit, PayerError> {
+async fn check(handles: &dyn Handles, arguments: &AgreementArgs, output: &mut Output<'_>) -> Result<Exit, PayerError> {
     let opened = open(handles, arguments).await?;
     let reader = &opened.reader;
     let contract = reader.contract();
@@ -563,7 +546,8 @@ async fn check(
     let mut refusals = findings.iter().filter(|finding| finding.gravity() == Gravity::Refusal).count();
     if behind > stale {
         refusals += 1;
-        lines.push(format!("the newest block {} lies {behind} s behind the clock; check the endpoint and the clock", head.number));
+        lines
+            .push(format!("the newest block {} lies {behind} s behind the clock; check the endpoint and the clock", head.number));
     }
     let holdings = Holdings { held: seen.held, owed: seen.owed };
     if !holdings.shortfall().is_zero() {
@@ -591,7 +575,7 @@ async fn check(
     let known_code = is_known_code(&reader.endpoints().code(contract, head.hash).await?);
     let ok = refusals == 0;
     let view = CheckView { name: opened.name, contract, chain_id, known_code, findings: lines, refusals, target, ok };
-    if json {
+    if output.json {
         output.json(&view);
     } else {
         let mut page = format!("{} on chain {chain_id}: {}\n", view.name, if ok { "ok" } else { "NOT OK" });

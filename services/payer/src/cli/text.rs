@@ -45,10 +45,8 @@ pub fn parse_moment(given: &str, now_s: u64) -> Result<u64, PayerError> {
         }
         return Ok(seconds);
     }
-    let moment = text
-        .parse::<Timestamp>()
-        .ok()
-        .or_else(|| Some(text.parse::<Date>().ok()?.to_zoned(TimeZone::UTC).ok()?.timestamp()));
+    let moment =
+        text.parse::<Timestamp>().ok().or_else(|| Some(text.parse::<Date>().ok()?.to_zoned(TimeZone::UTC).ok()?.timestamp()));
     let rule = "write a date such as 2026-12-31 or 2026-12-31T12:00:00Z, Unix seconds, or a span from now such as +30d";
     u64::try_from(moment.ok_or_else(|| invalid(rule))?.as_second()).map_err(|_| invalid("it lies before 1970"))
 }

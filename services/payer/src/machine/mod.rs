@@ -27,8 +27,8 @@ mod tests;
 
 pub use judge::{Standing, standing};
 pub use state::{
-    Action, ActionKind, ActionStatus, Agreement, Finalized, Health, Observation, Phase, Policy, Seen, Target, Unknown,
-    UnpaidRun, Verdict,
+    Action, ActionKind, ActionStatus, Agreement, Finalized, Health, Observation, Phase, Policy, Seen, Target, Unknown, UnpaidRun,
+    Verdict,
 };
 pub use step::Output;
 
@@ -140,7 +140,9 @@ impl CannotTell {
             Self::Malformed { .. } => "the endpoint answers outside the standard; use another one",
             Self::Overflow => "the requested rate is too large to be of use; deploy a new agreement",
             Self::CrossCheck { .. } => "an endpoint mixes states of different blocks; use another one",
-            Self::TermsChanged => "rate and start cannot change on one contract: an endpoint lies, or the address was reused on another chain",
+            Self::TermsChanged => {
+                "rate and start cannot change on one contract: an endpoint lies, or the address was reused on another chain"
+            }
             Self::Disagreement { .. } => "find out which endpoint is wrong and remove it",
         }
     }
@@ -161,10 +163,9 @@ impl std::fmt::Display for CannotTell {
             Self::ForeignContract { detail } => write!(f, "not a payer contract: {detail}"),
             Self::Malformed { detail } => write!(f, "malformed answer: {detail}"),
             Self::Overflow => write!(f, "rate times elapsed seconds does not fit 256 bits, isPaid reverts"),
-            Self::CrossCheck { computed, contract, block } => write!(
-                f,
-                "isPaid() answers {contract} at block {block}, the contract's own figures say {computed}"
-            ),
+            Self::CrossCheck { computed, contract, block } => {
+                write!(f, "isPaid() answers {contract} at block {block}, the contract's own figures say {computed}")
+            }
             Self::TermsChanged => write!(f, "rate or start differ from those recorded before"),
             Self::Disagreement { detail } => write!(f, "endpoints contradict each other: {detail}"),
         }

@@ -4,8 +4,8 @@ use windlass_store::clock::UnixMillis;
 
 use super::judge::{examine, paid_until_s, standing};
 use super::{
-    Action, ActionKind, ActionOutcome, ActionStatus, Agreement, BlockPoint, CannotTell, Command, Effect, Event,
-    Observation, Phase, Policy, Record, Seen, Standing, Target, Unknown, UnpaidRun, Verdict,
+    Action, ActionKind, ActionOutcome, ActionStatus, Agreement, BlockPoint, CannotTell, Command, Effect, Event, Observation,
+    Phase, Policy, Record, Seen, Standing, Target, Unknown, UnpaidRun, Verdict,
 };
 
 /// What one step wants written down and done.
@@ -291,8 +291,7 @@ impl Agreement {
     fn begin(&mut self, now: UnixMillis, kind: ActionKind, out: &mut Output) {
         self.last_action = self.last_action.saturating_add(1);
         let (id, attempt) = (self.last_action, 1);
-        self.action =
-            Some(Action { id, kind, attempt, status: ActionStatus::Running { since: now }, last_failure: None });
+        self.action = Some(Action { id, kind, attempt, status: ActionStatus::Running { since: now }, last_failure: None });
         if kind == ActionKind::Stop {
             self.target = Target::Touched;
         }
@@ -319,8 +318,7 @@ impl Agreement {
         match outcome {
             ActionOutcome::Failed { detail } => {
                 action.last_failure = Some(detail);
-                action.status =
-                    ActionStatus::Waiting { until: after(now, policy.retry_wait_seconds(attempt)) };
+                action.status = ActionStatus::Waiting { until: after(now, policy.retry_wait_seconds(attempt)) };
             }
             ActionOutcome::Verified { .. } => {
                 self.action = None;

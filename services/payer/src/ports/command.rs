@@ -26,11 +26,7 @@ pub(crate) async fn run_checked(line: &str, limit: Duration) -> Result<(), Targe
     if finished.succeeded() {
         return Ok(());
     }
-    Err(TargetError::CommandFailed {
-        command: line.to_owned(),
-        how: finished.ending.to_string(),
-        output: finished.tail(),
-    })
+    Err(TargetError::CommandFailed { command: line.to_owned(), how: finished.ending.to_string(), output: finished.tail() })
 }
 
 #[async_trait]
@@ -68,11 +64,9 @@ impl Target for CommandTarget {
         match finished.ending {
             super::process::Ending::Exited(0) => Ok(Some(true)),
             super::process::Ending::Exited(1) => Ok(Some(false)),
-            ref other => Err(TargetError::CommandFailed {
-                command: line.clone(),
-                how: other.to_string(),
-                output: finished.tail(),
-            }),
+            ref other => {
+                Err(TargetError::CommandFailed { command: line.clone(), how: other.to_string(), output: finished.tail() })
+            }
         }
     }
 }

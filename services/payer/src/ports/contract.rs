@@ -112,10 +112,8 @@ impl ContractReader {
         if let Some(known) = self.constants.lock().clone() {
             return Ok(known);
         }
-        let calls = [
-            self.request(Contract::sptTokenAddressCall {}.abi_encode()),
-            self.request(Contract::getKeypersCall {}.abi_encode()),
-        ];
+        let calls =
+            [self.request(Contract::sptTokenAddressCall {}.abi_encode()), self.request(Contract::getKeypersCall {}.abi_encode())];
         let answers = self.endpoints.call_many(&calls, block.hash).await.map_err(|error| cannot_tell(&error))?;
         let mut answers = answers.into_iter();
         let token = self.read::<Contract::sptTokenAddressCall>("sptTokenAddress()", answers.next(), block).await?;
@@ -139,8 +137,7 @@ impl ContractReader {
         let mut answers = answers.into_iter();
         let total_paid = self.read::<Contract::totalPaidCall>("totalPaid()", answers.next(), block).await?;
         let requested_rate = self.read::<Contract::requestedRateCall>("requestedRate()", answers.next(), block).await?;
-        let start_timestamp =
-            self.read::<Contract::startTimestampCall>("startTimestamp()", answers.next(), block).await?;
+        let start_timestamp = self.read::<Contract::startTimestampCall>("startTimestamp()", answers.next(), block).await?;
         let says_paid = match answers.next() {
             Some(Err(ChainError::Reverted { reason: RevertReason::Panic(code), .. })) if code == U256::from(0x11) => None,
             other => Some(self.read::<Contract::isPaidCall>("isPaid()", other, block).await?),
@@ -161,26 +158,15 @@ impl ContractReader {
         }
     }
 
-    async fn holdings(
-        &self,
-        block: &BlockRef,
-        constants: &Constants,
-        total_paid: U256,
-    ) -> Result<Holdings, CannotTell> {
+    async fn holdings(&self, block: &BlockRef, constants: &Constants, total_paid: U256) -> Result<Holdings, CannotTell> {
         let known = *self.holdings.lock();
         if let Some(known) = known.filter(|h| h.total_paid == total_paid && h.read_at.elapsed() < HOLDINGS_EVERY) {
             return Ok(known);
         }
-        let mut calls = vec![CallRequest::new(
-            constants.token,
-            Token::balanceOfCall { account: self.contract }.abi_encode(),
-        )];
+        let mut calls = vec![CallRequest::new(constants.token, Token::balanceOfCall { account: self.contract }.abi_encode())];
         let keypers = constants.distinct();
-        calls.extend(
-            keypers.iter().map(|keyper| self.request(Contract::balanceOfCall { keyperAddress: *keyper }.abi_encode())),
-        );
-        let mut answers =
-            self.endpoints.call_many(&calls, block.hash).await.map_err(|error| cannot_tell(&error))?.into_iter();
+        calls.extend(keypers.iter().map(|keyper| self.request(Contract::balanceOfCall { keyperAddress: *keyper }.abi_encode())));
+        let mut answers = self.endpoints.call_many(&calls, block.hash).await.map_err(|error| cannot_tell(&error))?.into_iter();
         let held = self.read::<Token::balanceOfCall>("balanceOf() of the token", answers.next(), block).await?;
         let mut owed = U256::ZERO;
         for _ in &keypers {
@@ -206,10 +192,8 @@ impl ContractReader {
     pub async fn shares(&self, block: &BlockRef) -> Result<Vec<(Address, usize, U256)>, CannotTell> {
         let constants = self.constants(block).await?;
         let keypers: Vec<Address> = constants.distinct().into_iter().collect();
-        let calls: Vec<CallRequest> = keypers
-            .iter()
-            .map(|keyper| self.request(Contract::balanceOfCall { keyperAddress: *keyper }.abi_encode()))
-            .collect();
+        let calls: Vec<CallRequest> =
+            keypers.iter().map(|keyper| self.request(Contract::balanceOfCall { keyperAddress: *keyper }.abi_encode())).collect();
         let answers = self.endpoints.call_many(&calls, block.hash).await.map_err(|error| cannot_tell(&error))?;
         let mut shares = Vec::with_capacity(keypers.len());
         for (keyper, answer) in keypers.into_iter().zip(answers) {
@@ -268,10 +252,9 @@ struct Figures {
 /// What a failed read means for the decision.
 pub fn cannot_tell(error: &ChainError) -> CannotTell {
     match error {
-        ChainError::WrongChain { expected, found, .. } => CannotTell::WrongChain {
-            expected: *expected,
-            found: found.first().map_or(0, |(_, id)| *id),
-        },
+        ChainError::WrongChain { expected, found, .. } => {
+            CannotTell::WrongChain { expected: *expected, found: found.first().map_or(0, |(_, id)| *id) }
+        }
         ChainError::Disagreement { .. } => CannotTell::Disagreement { detail: error.to_string() },
         ChainError::Reverted { .. } => CannotTell::ForeignContract { detail: error.to_string() },
         ChainError::Rpc { source, .. } if !source.is_transient() => CannotTell::Malformed { detail: error.to_string() },
@@ -329,9 +312,12 @@ pub async fn token_facts(endpoints: &Endpoints, token: Address, holders: &[Addre
 
 fn decoded<C: SolCall>(answer: Option<Result<Bytes, ChainError>>) -> Result<C::Return, String> {
     match answer {
-        Some(Ok(bytes)) => C::abi_decode_returns_validate(&bytes)
-            .map_err(|_| format!("it answers {} bytes of another shape", bytes.len())),
-        Some(Err(error)) => Err(error.revert_reason().map_or_else(|| error.to_string(), |reason| format!("it reverts: {reason}"))),
+        Some(Ok(bytes)) => {
+            C::abi_decode_returns_validate(&bytes).map_err(|_| format!("it answers {} bytes of another shape", bytes.len()))
+        }
+        Some(Err(error)) => {
+            Err(error.revert_reason().map_or_else(|| error.to_string(), |reason| format!("it reverts: {reason}")))
+        }
         None => Err("no answer".into()),
     }
 }
@@ -343,9 +329,8 @@ async fn simulate_transfer(
     holders: &[Address],
     head: &BlockRef,
 ) -> Result<(U256, U256), String> {
-    let (holder, balance) = find_holder(endpoints, token, holders, head)
-        .await
-        .ok_or("no account that holds some of it is known".to_owned())?;
+    let (holder, balance) =
+        find_holder(endpoints, token, holders, head).await.ok_or("no account that holds some of it is known".to_owned())?;
     let amount = balance.min(U256::from(1_000_000_000_u64));
     let mut request = CallRequest::new(holder, (token, NOBODY, amount).abi_encode());
     request.state_override = Some(json!({ holder.to_string(): { "code": PROBE } }));
@@ -359,16 +344,10 @@ async fn simulate_transfer(
 }
 
 /// An account with a balance: one of those given, or one that received some lately.
-async fn find_holder(
-    endpoints: &Endpoints,
-    token: Address,
-    holders: &[Address],
-    head: &BlockRef,
-) -> Option<(Address, U256)> {
+async fn find_holder(endpoints: &Endpoints, token: Address, holders: &[Address], head: &BlockRef) -> Option<(Address, U256)> {
     use alloy_sol_types::SolEvent;
-    let recent = LogFilter::address(token)
-        .events([Token::Transfer::SIGNATURE_HASH])
-        .range(head.number.saturating_sub(1_000), head.number);
+    let recent =
+        LogFilter::address(token).events([Token::Transfer::SIGNATURE_HASH]).range(head.number.saturating_sub(1_000), head.number);
     let logs = endpoints.logs(&recent).await.unwrap_or_default();
     let receivers = logs.iter().rev().filter_map(|log| log.topics.get(2)).map(|topic| Address::from_word(*topic));
     let candidates: Vec<Address> =

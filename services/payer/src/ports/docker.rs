@@ -227,22 +227,16 @@ impl Docker {
                 }
             }
         };
-        timeout(limit, exchange).await.unwrap_or_else(|_| {
-            Err(TargetError::TimedOut { place: self.host.to_string(), seconds: limit.as_secs() })
-        })
+        timeout(limit, exchange)
+            .await
+            .unwrap_or_else(|_| Err(TargetError::TimedOut { place: self.host.to_string(), seconds: limit.as_secs() }))
     }
 
     fn unreachable(&self, detail: &dyn std::fmt::Display) -> TargetError {
         TargetError::Unreachable { place: self.host.to_string(), detail: detail.to_string() }
     }
 
-    async fn exchange<S>(
-        &self,
-        stream: S,
-        host: &str,
-        method: Method,
-        path: &str,
-    ) -> Result<(StatusCode, Bytes), TargetError>
+    async fn exchange<S>(&self, stream: S, host: &str, method: Method, path: &str) -> Result<(StatusCode, Bytes), TargetError>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {

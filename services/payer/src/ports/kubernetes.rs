@@ -76,9 +76,7 @@ impl KubernetesTarget {
         })?;
         let mut request = self.client.request(method.clone(), self.scale_url.clone()).bearer_auth(token.trim());
         if let Some(body) = body {
-            request = request
-                .header(reqwest::header::CONTENT_TYPE, "application/merge-patch+json")
-                .body(body.to_string());
+            request = request.header(reqwest::header::CONTENT_TYPE, "application/merge-patch+json").body(body.to_string());
         }
         let answer = request.send().await.map_err(|error| failed(&self.scale_url, self.limit, error))?;
         let status = answer.status();

@@ -119,9 +119,9 @@ impl TargetError {
     /// What the operator can do.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Unreachable { place, .. } if place.contains("docker") || place.ends_with(".sock") => Some(
-                "mount the engine's socket (or set `docker_host` to a socket proxy) and let this user open it".into(),
-            ),
+            Self::Unreachable { place, .. } if place.contains("docker") || place.ends_with(".sock") => {
+                Some("mount the engine's socket (or set `docker_host` to a socket proxy) and let this user open it".into())
+            }
             Self::Unreachable { .. } => Some("check the address and that the other side is up".into()),
             Self::TimedOut { .. } => Some("raise the time limit of the action, or find out why the other side hangs".into()),
             Self::NotFound { kind: "container", near, .. } if !near.is_empty() => Some(

@@ -95,7 +95,9 @@ impl SignalTarget {
 /// Whether a process exists and is more than an unreaped entry in the process table.
 pub fn is_alive(pid: i32) -> bool {
     match kill(Pid::from_raw(pid), None) {
-        Ok(()) | Err(Errno::EPERM) => stat_fields(pid).is_none_or(|fields| !matches!(fields.first().map(String::as_str), Some("Z" | "X"))),
+        Ok(()) | Err(Errno::EPERM) => {
+            stat_fields(pid).is_none_or(|fields| !matches!(fields.first().map(String::as_str), Some("Z" | "X")))
+        }
         Err(_) => false,
     }
 }

@@ -32,9 +32,7 @@ impl SystemdTarget {
             Ending::NotStarted { detail } => {
                 Err(TargetError::Unreachable { place: self.systemctl.clone(), detail: detail.clone() })
             }
-            Ending::TimedOut { seconds } => {
-                Err(TargetError::TimedOut { place: self.systemctl.clone(), seconds: *seconds })
-            }
+            Ending::TimedOut { seconds } => Err(TargetError::TimedOut { place: self.systemctl.clone(), seconds: *seconds }),
             _ => Ok(finished),
         }
     }
@@ -43,9 +41,7 @@ impl SystemdTarget {
         let finished = self.call(&[verb, "--", &self.unit]).await?;
         match finished.ending {
             Ending::Exited(0) => Ok(()),
-            Ending::Exited(5) => {
-                Err(TargetError::NotFound { kind: "systemd unit", name: self.unit.clone(), near: Vec::new() })
-            }
+            Ending::Exited(5) => Err(TargetError::NotFound { kind: "systemd unit", name: self.unit.clone(), near: Vec::new() }),
             ref ending => Err(TargetError::CommandFailed {
                 command: format!("{} {verb} {}", self.systemctl, self.unit),
                 how: ending.to_string(),

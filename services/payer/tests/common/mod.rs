@@ -1,5 +1,13 @@
 //! A development chain with a token and an agreement on it, and a target that only remembers.
-#![allow(missing_docs, dead_code, unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(
+    missing_docs,
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -43,12 +51,9 @@ impl World {
             ..EndpointsConfig::new("devnet", [EndpointUrl::new(server.http_url())])
         };
         let endpoints = Endpoints::connect(config).await.unwrap();
-        let accounts: Vec<Address> =
-            serde_json::from_value(devnet.request("eth_accounts", json!([])).await.unwrap()).unwrap();
-        let mut world =
-            Self { devnet, server, endpoints, accounts, token: Address::ZERO, contract: Address::ZERO, start: 0 };
-        let constructor =
-            TestToken::constructorCall { name_: "Shutter".into(), symbol_: "SPT".into(), decimals_: 18 };
+        let accounts: Vec<Address> = serde_json::from_value(devnet.request("eth_accounts", json!([])).await.unwrap()).unwrap();
+        let mut world = Self { devnet, server, endpoints, accounts, token: Address::ZERO, contract: Address::ZERO, start: 0 };
+        let constructor = TestToken::constructorCall { name_: "Shutter".into(), symbol_: "SPT".into(), decimals_: 18 };
         world.token = world.deploy(init_code(&TestToken::BYTECODE, &constructor)).await;
         world.mint(world.accounts[0], 1_000_000_000).await;
         world.start = world.now().await;
@@ -57,12 +62,8 @@ impl World {
     }
 
     pub async fn agreement(&self, keypers: Vec<Address>, start: u64) -> Address {
-        let deployment = Deployment {
-            token: self.token,
-            keypers,
-            requested_rate: U256::from(RATE),
-            start_timestamp: U256::from(start),
-        };
+        let deployment =
+            Deployment { token: self.token, keypers, requested_rate: U256::from(RATE), start_timestamp: U256::from(start) };
         self.deploy(deployment.creation_data()).await
     }
 

@@ -113,12 +113,11 @@ impl World<'_> {
             let (fork, depth) = self.script.fork[usize::try_from(second).unwrap()];
             if depth > 0 {
                 // Every hash that a block of the last `depth` seconds may have had is gone.
-                let gone = (0..=fork).flat_map(|fork| {
-                    (second.saturating_sub(depth)..second).rev().map(move |s| block(s, fork))
-                });
+                let gone = (0..=fork).flat_map(|fork| (second.saturating_sub(depth)..second).rev().map(move |s| block(s, fork)));
                 self.event(second, Event::Removed(gone.collect()));
             }
-            let (due, later): (Vec<_>, Vec<_>) = std::mem::take(&mut self.pending).into_iter().partition(|(due, ..)| *due <= second);
+            let (due, later): (Vec<_>, Vec<_>) =
+                std::mem::take(&mut self.pending).into_iter().partition(|(due, ..)| *due <= second);
             self.pending = later;
             for (_, id, attempt) in due {
                 let good = self.script.attempts[usize::try_from(id * 7 + u64::from(attempt)).unwrap()];
@@ -152,7 +151,10 @@ impl World<'_> {
     }
 }
 
-fn run_world(seed: u64, restart: bool) -> (Vec<(u64, Record)>, Vec<(u64, u32, ActionKind)>, u64) {
+/// History, actions carried out, number of restarts.
+type Outcome = (Vec<(u64, Record)>, Vec<(u64, u32, ActionKind)>, u64);
+
+fn run_world(seed: u64, restart: bool) -> Outcome {
     let script = Script::new(seed);
     let mut world = World {
         script: &script,
@@ -190,5 +192,8 @@ fn restarts_after_every_commit_change_nothing() {
             .filter(|(_, record)| matches!(record, Record::ActionEnded { outcome: ActionOutcome::Failed { .. }, .. }))
             .count();
     }
-    assert!(count < 12 || (stops > 10 && resumes > 10 && failures > 5), "the scripts exercise too little: {stops} stops, {resumes} resumes, {failures} failures");
+    assert!(
+        count < 12 || (stops > 10 && resumes > 10 && failures > 5),
+        "the scripts exercise too little: {stops} stops, {resumes} resumes, {failures} failures"
+    );
 }
