@@ -467,11 +467,18 @@ async fn play(steps: &[Step], delivery: Delivery) {
     // One block more than ever: a chain that only became shorter is not visible before it grows again.
     let highest = replay.blocks.last().map_or(0, |block| block.number) + 10;
     chain.extend((highest + 20).saturating_sub(chain.head().number).max(12));
-    for _ in 0..600 {
+    let mut idle = 0;
+    while idle < 5 {
         clock.advance(std::time::Duration::from_secs(61));
-        if let Ok(Some(batch)) = follower.poll().await {
-            record(&store, &batch).await.unwrap();
-            replay.apply(&batch);
+        match follower.poll().await {
+            Ok(Some(batch)) => {
+                record(&store, &batch).await.unwrap();
+                replay.apply(&batch);
+                idle = 0;
+            }
+            Ok(None) => idle += 1,
+            // What a node still had to fail with: it passes, because the faults are finite.
+            Err(error) => assert!(error.is_transient(), "{error}"),
         }
     }
     replay.assert_linked();
@@ -487,8 +494,6 @@ async fn play(steps: &[Step], delivery: Delivery) {
     assert!(replay.blocks.iter().zip(&canonical).all(|(ours, theirs)| *ours == theirs.block));
     let mut logs = chain.canonical_logs(&wanted());
     logs.retain(|log| log.block_number <= expected_height);
-    // A block whose logs came late on every node, and that was not near the head any more when it was read, is the one thing a bloom
-    // filter check near the head does not cover; nodes here are late by at most 2 blocks, which it does.
     assert_eq!(replay.logs, logs);
 }
 
