@@ -246,14 +246,14 @@ fn deadlines_end_in_one_of_two_ways() {
 
 #[test]
 fn a_daily_budget_is_kept() {
-    each(5, async |seed, database| {
-        // Room for about five of the twelve orders.
+    each(3, async |seed, database| {
+        // Room for about ten of the thirty orders.
         let budget = U256::from(60_000 * 4 * GWEI);
         let mut options = Options {
-            orders: 12,
-            // A day in some hundred steps.
-            tick_ms: 0..=120_000,
-            block_interval: Duration::from_secs(300),
+            orders: 30,
+            // A day in 720 steps.
+            tick_ms: 0..=240_000,
+            block_interval: Duration::from_secs(600),
             limits: OutboxLimits { budget_per_day: Some(budget), ..OutboxLimits::default() },
             adjust: |_, intent| intent.with_fee(FeePolicy { escalate_after_ms: Some(3_600_000), ..FeePolicy::default() }),
             ..Options::default()
@@ -261,7 +261,7 @@ fn a_daily_budget_is_kept() {
         options.config.fee.budget_per_day = Some(budget);
         let mut world = World::new(seed, database, options);
         let outcome = async {
-            load(&mut world, 20, 500).await?;
+            load(&mut world, 5, 500).await?;
             world.settle().await
         }
         .await;
