@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use windlass_chain::CallRequest;
 use windlass_contracts::{KeyperPayer, TestToken, init_code};
-use windlass_payer::cli::deploy::{DeployOptions, VARIABLES, deploy};
+use windlass_payer::cli::deploy::{DeployOptions, SettingsError, VARIABLES, deploy};
 use windlass_payer::cli::env::{Environment, Exit, Precedence};
 use windlass_payer::cli::monitor::{MonitorOptions, monitor};
 use windlass_payer::protocol::{abi, parse_address_form, parse_integer};
@@ -255,7 +255,8 @@ async fn check_deploy(
     }
     let message = case.stderr_first_line_of_original.as_deref().and_then(<[String]>::first);
     let own = message.filter(|message| is_own_validation(message));
-    if exit == 0 && case.exit_code == 1 && own.is_some_and(|own| own.starts_with("KEYPER_ADDRESSES")) && has_blanks(&variables) {
+    if exit == 0 && case.exit_code == 1 && own == Some(&SettingsError::KeypersNotAddresses.to_string()) && has_blanks(&variables)
+    {
         *deviation = Some(Deviation {
             case: format!("deploy {}", case.name),
             recorded: format!("exit 1: {}", own.map_or("", String::as_str)),
