@@ -21,16 +21,8 @@ impl Output {
     }
 
     /// Prints the result: `value` as JSON when asked for, else what `text` says.
-    pub(crate) fn result<T: Serialize>(
-        self,
-        value: &T,
-        text: impl FnOnce(&T) -> String,
-    ) -> io::Result<()> {
-        let mut shown = if self.json {
-            serde_json::to_string_pretty(value).map_err(io::Error::from)?
-        } else {
-            text(value)
-        };
+    pub(crate) fn result<T: Serialize>(self, value: &T, text: impl FnOnce(&T) -> String) -> io::Result<()> {
+        let mut shown = if self.json { serde_json::to_string_pretty(value).map_err(io::Error::from)? } else { text(value) };
         if !shown.is_empty() && !shown.ends_with('\n') {
             shown.push('\n');
         }

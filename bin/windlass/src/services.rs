@@ -24,14 +24,13 @@ pub(crate) fn names(config: &Config) -> Vec<String> {
 
 /// Every table of every crate: what a backup may hold.
 pub(crate) fn all_migrations() -> Vec<&'static Migrations> {
-    let mut all = vec![
+    vec![
         &windlass_node::MIGRATIONS,
         &windlass_keys::sign_once::MIGRATIONS,
         &windlass_chain::MIGRATIONS,
         &windlass_outbox::MIGRATIONS,
-    ];
-    all.extend(windlass_payer::MIGRATIONS);
-    all
+        &windlass_payer::tables::MIGRATIONS,
+    ]
 }
 
 /// Builds the configured services on the store of the node.

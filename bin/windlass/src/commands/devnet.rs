@@ -66,8 +66,12 @@ pub(crate) async fn run(options: Devnet, output: Output, shutdown: CancellationT
         .serve(options.listen)
         .await
         .with_context(|| format!("cannot listen on {}; is another chain running there?", options.listen))?;
-    let running =
-        Running { http_url: server.http_url().to_string(), ws_url: server.ws_url().to_string(), chain_id: options.chain_id, accounts };
+    let running = Running {
+        http_url: server.http_url().to_string(),
+        ws_url: server.ws_url().to_string(),
+        chain_id: options.chain_id,
+        accounts,
+    };
     output.result(&running, |running| {
         let rows: Vec<_> =
             running.accounts.iter().map(|account| vec![account.address.clone(), account.private_key.clone()]).collect();

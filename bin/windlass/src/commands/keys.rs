@@ -8,9 +8,7 @@ use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand, ValueEnum};
 use serde::Serialize;
 use windlass_keys::keystore::Strength;
-use windlass_keys::{
-    Coin, Keystore, LocalSigner, Mnemonic, Secret, SecretSource, Signer as _, sign_once,
-};
+use windlass_keys::{Coin, Keystore, LocalSigner, Mnemonic, Secret, SecretSource, Signer as _, sign_once};
 use windlass_store::Store;
 
 use crate::output::{Output, note, table};
@@ -161,8 +159,7 @@ pub(crate) async fn run(command: Command, output: Output) -> anyhow::Result<()> 
         Command::New(new) => {
             let mnemonic = Mnemonic::generate(new.words)?;
             note("Write the phrase down and keep it secret: it is shown only here and stored nowhere.");
-            let mut wallet =
-                wallet(&mnemonic, &Secret::new(String::new()), new.coin.into(), new.count)?;
+            let mut wallet = wallet(&mnemonic, &Secret::new(String::new()), new.coin.into(), new.count)?;
             wallet.phrase = Some(mnemonic.phrase().expose().clone());
             print_wallet(&wallet, output)
         }
@@ -200,12 +197,7 @@ fn resolve(option: &str, source: &SecretSource) -> anyhow::Result<Secret<String>
     source.resolve().with_context(|| format!("cannot get {option}"))
 }
 
-fn wallet(
-    mnemonic: &Mnemonic,
-    passphrase: &Secret<String>,
-    coin: Coin,
-    count: u32,
-) -> anyhow::Result<Wallet> {
+fn wallet(mnemonic: &Mnemonic, passphrase: &Secret<String>, coin: Coin, count: u32) -> anyhow::Result<Wallet> {
     let addresses = (0..count)
         .map(|index| {
             let account = mnemonic.derive(coin, index, passphrase)?;
@@ -217,11 +209,8 @@ fn wallet(
 
 fn print_wallet(wallet: &Wallet, output: Output) -> anyhow::Result<()> {
     output.result(wallet, |wallet| {
-        let rows: Vec<_> = wallet
-            .addresses
-            .iter()
-            .map(|a| vec![a.index.to_string(), a.path.clone(), a.address.clone()])
-            .collect();
+        let rows: Vec<_> =
+            wallet.addresses.iter().map(|a| vec![a.index.to_string(), a.path.clone(), a.address.clone()]).collect();
         let addresses = table(&["index", "path", "address"], &rows);
         match &wallet.phrase {
             Some(phrase) => format!("{phrase}\n\n{addresses}"),
@@ -250,19 +239,14 @@ fn run_import(import: &Import, output: Output) -> anyhow::Result<()> {
     let strength = if import.light { Strength::Light } else { Strength::Standard };
     let password = resolve("--password", &import.password)?;
     Keystore::encrypt(&signer, &password, strength)?.write(&import.out)?;
-    let written = KeyFile {
-        address: Some(signer.address().to_checksum(None)),
-        file: import.out.clone(),
-    };
-    output.result(&written, |written| {
-        format!("{} {}", written.address.as_deref().unwrap_or_default(), written.file.display())
-    })?;
+    let written = KeyFile { address: Some(signer.address().to_checksum(None)), file: import.out.clone() };
+    output
+        .result(&written, |written| format!("{} {}", written.address.as_deref().unwrap_or_default(), written.file.display()))?;
     Ok(())
 }
 
 fn run_list(folder: &Path, output: Output) -> anyhow::Result<()> {
-    let entries = std::fs::read_dir(folder)
-        .with_context(|| format!("cannot list {}", folder.display()))?;
+    let entries = std::fs::read_dir(folder).with_context(|| format!("cannot list {}", folder.display()))?;
     let mut files = Vec::new();
     for entry in entries {
         let path = entry?.path();
@@ -279,12 +263,7 @@ fn run_list(folder: &Path, output: Output) -> anyhow::Result<()> {
     output.result(&files, |files| {
         let rows: Vec<_> = files
             .iter()
-            .map(|key| {
-                vec![
-                    key.address.clone().unwrap_or_else(|| "(not said)".to_owned()),
-                    key.file.display().to_string(),
-                ]
-            })
+            .map(|key| vec![key.address.clone().unwrap_or_else(|| "(not said)".to_owned()), key.file.display().to_string()])
             .collect();
         table(&["address", "file"], &rows)
     })?;
@@ -295,8 +274,7 @@ async fn run_sign_once(command: SignOnce, output: Output) -> anyhow::Result<()> 
     match command {
         SignOnce::Export { store, out } => {
             let store = open_store(&store).await?;
-            let file = File::create_new(&out)
-                .with_context(|| format!("cannot create {}", out.display()))?;
+            let file = File::create_new(&out).with_context(|| format!("cannot create {}", out.display()))?;
             let mut writer = BufWriter::new(&file);
             let written = sign_once::export(&store, &mut writer).await?;
             writer.flush()?;
@@ -306,13 +284,10 @@ async fn run_sign_once(command: SignOnce, output: Output) -> anyhow::Result<()> 
         }
         SignOnce::Import { store, file } => {
             let store = open_store(&store).await?;
-            let opened =
-                File::open(&file).with_context(|| format!("cannot open {}", file.display()))?;
+            let opened = File::open(&file).with_context(|| format!("cannot open {}", file.display()))?;
             let report = sign_once::import(&store, &mut BufReader::new(opened)).await?;
             let counts = serde_json::json!({ "added": report.added, "known": report.known });
-            output.result(&counts, |_| {
-                format!("{} promises added, {} were known", report.added, report.known)
-            })?;
+            output.result(&counts, |_| format!("{} promises added, {} were known", report.added, report.known))?;
         }
     }
     Ok(())

@@ -70,7 +70,10 @@ impl Handles for PayerHandles {
         found.ok_or_else(|| {
             let known: Vec<_> = config.instances::<PayerConfig>().map(|(name, _)| name.to_owned()).collect();
             setup(anyhow::Error::msg(match (name, known.is_empty()) {
-                (_, true) => "the configuration has no agreement; write one with `windlass init payer`, or give --contract and --rpc-url".to_owned(),
+                (_, true) => {
+                    "the configuration has no agreement; write one with `windlass init payer`, or give --contract and --rpc-url"
+                        .to_owned()
+                }
                 (Some(name), false) => format!("there is no agreement `{name}`; there are: {}", known.join(", ")),
                 (None, false) => format!("which agreement? Give --agreement, one of: {}", known.join(", ")),
             }))

@@ -80,8 +80,11 @@ fn render(status: &Value) -> String {
             let reasons = service.pointer("/ready/reasons").and_then(Value::as_array);
             let reasons: Vec<_> = reasons.into_iter().flatten().filter_map(Value::as_str).collect();
             let chains = service.get("chains").and_then(Value::as_array);
-            let heads: Vec<_> =
-                chains.into_iter().flatten().map(|head| format!("{} {}", text(head.get("chain")), text(head.get("number")))).collect();
+            let heads: Vec<_> = chains
+                .into_iter()
+                .flatten()
+                .map(|head| format!("{} {}", text(head.get("chain")), text(head.get("number"))))
+                .collect();
             vec![
                 text(service.get("name")),
                 text(service.get("state")),

@@ -19,7 +19,9 @@ async fn open(target: &StoreTarget, global: &Global) -> anyhow::Result<Store> {
 pub(crate) async fn backup(target: &StoreTarget, global: &Global, output: Output) -> anyhow::Result<()> {
     let store = open(target, global).await?;
     let report = store.backup(&target.path).await?;
-    output.result(&report, |report| format!("{} tables, {} rows written to {}", report.tables, report.rows, target.path.display()))?;
+    output.result(&report, |report| {
+        format!("{} tables, {} rows written to {}", report.tables, report.rows, target.path.display())
+    })?;
     store.close().await;
     Ok(())
 }
@@ -27,7 +29,9 @@ pub(crate) async fn backup(target: &StoreTarget, global: &Global, output: Output
 pub(crate) async fn restore(target: &StoreTarget, global: &Global, output: Output) -> anyhow::Result<()> {
     let store = open(target, global).await?;
     let report = store.restore(&target.path, &services::all_migrations()).await?;
-    output.result(&report, |report| format!("{} tables, {} rows restored from {}", report.tables, report.rows, target.path.display()))?;
+    output.result(&report, |report| {
+        format!("{} tables, {} rows restored from {}", report.tables, report.rows, target.path.display())
+    })?;
     store.close().await;
     Ok(())
 }
@@ -35,7 +39,9 @@ pub(crate) async fn restore(target: &StoreTarget, global: &Global, output: Outpu
 pub(crate) async fn export(target: &StoreTarget, global: &Global, output: Output) -> anyhow::Result<()> {
     let store = open(target, global).await?;
     let report = store.export(&target.path).await?;
-    output.result(&report, |report| format!("{} tables, {} rows written to {}", report.tables, report.rows, target.path.display()))?;
+    output.result(&report, |report| {
+        format!("{} tables, {} rows written to {}", report.tables, report.rows, target.path.display())
+    })?;
     store.close().await;
     Ok(())
 }

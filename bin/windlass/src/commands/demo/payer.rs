@@ -253,8 +253,7 @@ async fn send_until(outbox: Outbox, shutdown: CancellationToken) {
 
 /// Deploys token and agreement through the outbox, and gives the deployer tokens.
 async fn deploy(outbox: &Outbox, deployer: Address, keypers: &[Address], start: u64) -> anyhow::Result<(Address, Address)> {
-    let constructor =
-        TestToken::constructorCall { name_: "Windlass Demo".to_owned(), symbol_: "DEMO".to_owned(), decimals_: 18 };
+    let constructor = TestToken::constructorCall { name_: "Windlass Demo".to_owned(), symbol_: "DEMO".to_owned(), decimals_: 18 };
     let code = init_code(&TestToken::BYTECODE, &constructor);
     let token = created(outbox, Intent::create("demo/token", code)).await?;
     let mint = TestToken::mintCall { to: deployer, amount: U256::from(RATE).saturating_mul(U256::from(1_u64 << 40)) };
@@ -301,8 +300,7 @@ fn write_configuration(
     );
     if let Some((contract, pid_file)) = agreement {
         let program = std::env::current_exe()?;
-        let resume =
-            format!("'{}' demo stand-in --pid-file '{}' >/dev/null 2>&1 &", program.display(), pid_file.display());
+        let resume = format!("'{}' demo stand-in --pid-file '{}' >/dev/null 2>&1 &", program.display(), pid_file.display());
         text.push_str(&format!(
             "\n[payer.demo]\nchain = \"devnet\"\ncontract = \"{contract}\"\nconfirm_blocks = 2\nconfirm_time = \"0s\"\n\
              settle = \"0s\"\nresume = true\nwarn_before = []\n\n[payer.demo.signal]\npid_file = {pid:?}\nresume = {resume:?}\n",

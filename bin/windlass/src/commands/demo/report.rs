@@ -62,9 +62,7 @@ impl Report {
 pub(super) fn render(steps: &Vec<Step>) -> String {
     let rows: Vec<_> = steps
         .iter()
-        .map(|step| {
-            vec![step.service.to_owned(), step.step.clone(), format!("{} ms", step.milliseconds), step.checked.clone()]
-        })
+        .map(|step| vec![step.service.to_owned(), step.step.clone(), format!("{} ms", step.milliseconds), step.checked.clone()])
         .collect();
     format!("{}\n\n{} steps done and checked", table(&["service", "step", "took", "checked"], &rows), steps.len())
 }
