@@ -334,3 +334,44 @@ impl Actor for Stranger {
         }))
     }
 }
+
+/// Nodes that remember: some signed transaction of the past is offered to the mempool again. Whatever was signed for a nonce
+/// may land there as long as the nonce is free, also after its sender has given it up.
+#[derive(Debug)]
+pub struct Echo {
+    chain: SimChain,
+    probability: f64,
+    rng: ChaCha8Rng,
+    calm: Calm,
+}
+
+impl Echo {
+    /// Offers with `probability` per step.
+    pub fn new(chain: SimChain, probability: f64, seed: u64, calm: Calm) -> Self {
+        Self { chain, probability, rng: rng(seed), calm }
+    }
+}
+
+#[async_trait]
+impl Actor for Echo {
+    fn name(&self) -> &str {
+        "echo"
+    }
+
+    async fn step(&mut self, _now: UnixMillis) -> Result<Progress, StepError> {
+        if self.calm.is_set() || !self.rng.random_bool(self.probability) {
+            return Ok(Progress::Idle);
+        }
+        let next = self.chain.head();
+        let seen = self.chain.seen();
+        let possible: Vec<_> =
+            seen.iter().filter(|old| next.state.get(&old.sender).is_some_and(|account| account.nonce <= old.nonce)).collect();
+        let Some(old) = possible.choose(&mut self.rng) else {
+            return Ok(Progress::Idle);
+        };
+        Ok(Progress::Did(match self.chain.submit(&old.raw) {
+            Ok(hash) => format!("{hash} is back"),
+            Err(refusal) => format!("{} refused: {refusal}", old.hash),
+        }))
+    }
+}

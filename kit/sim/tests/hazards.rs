@@ -14,7 +14,7 @@ use support::{Options, World, databases, pass, plenty};
 use windlass_outbox::{FeePolicy, OutboxConfig};
 use windlass_sim::chain::{Fate, GWEI};
 use windlass_sim::outbox::OutboxLimits;
-use windlass_sim::world::{Banker, FeeStorm, MoodyPool, Stranger, Weather};
+use windlass_sim::world::{Banker, Echo, FeeStorm, MoodyPool, Stranger, Weather};
 use windlass_sim::{CrashPolicy, Database, Failure, FaultProfile};
 
 /// Runs `life` for each seed on each database.
@@ -200,7 +200,7 @@ fn an_account_runs_dry_and_is_funded_again() {
 #[test]
 fn the_key_is_used_by_somebody_else() {
     each(12, async |seed, database| {
-        let options = Options { forks: Some((0.01, 1..=3)), ..Options::default() };
+        let options = Options { forks: Some((0.2, 1..=3)), ..Options::default() };
         let mut world = World::new(seed, database, options);
         let stranger = Stranger::new(
             world.chain.clone(),
@@ -211,6 +211,8 @@ fn the_key_is_used_by_somebody_else() {
             world.calm.clone(),
         );
         world.sim.add_actor(2, Box::new(stranger));
+        let echo = Echo::new(world.chain.clone(), 0.5, world.sim.draw_seed(), world.calm.clone());
+        world.sim.add_actor(4, Box::new(echo));
         let outcome = async {
             load(&mut world, 100, 400).await?;
             world.settle().await
@@ -290,6 +292,7 @@ async fn everything(seed: u64, database: Database) -> (World, Result<(), Failure
     world
         .sim
         .add_actor(2, Box::new(Stranger::new(chain.clone(), world.signer.clone(), 0.05, world.foreign.clone(), e, calm.clone())));
+    world.sim.add_actor(2, Box::new(Echo::new(chain.clone(), 0.3, draw(), calm.clone())));
     world.sim.set_crashes(Some(CrashPolicy { budget: 30, within_commits: 8, within_broadcasts: 2, down_ms: 0..=20_000 }));
     let outcome = async {
         load(&mut world, 150, 500).await?;

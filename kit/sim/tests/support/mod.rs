@@ -113,6 +113,8 @@ impl World {
         let chain = SimChain::new(SimChainConfig {
             seed: sim.draw_seed(),
             genesis_timestamp: START.to_seconds().0 as u64 - 12,
+            // What has its confirmations is final on the chain too: two forks in a row may reach deeper than either.
+            finality_depth: options.confirmations - 1,
             balances: BTreeMap::from([(signer.address(), ether(10))]),
             ..SimChainConfig::default()
         });
