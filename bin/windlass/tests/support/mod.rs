@@ -44,6 +44,12 @@ impl Drop for Process {
     }
 }
 
+/// An HTTP client; the library wants its TLS provider named first.
+fn client() -> reqwest::Client {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::new()
+}
+
 /// The program.
 pub(crate) fn windlass(folder: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_windlass"));
@@ -93,7 +99,7 @@ impl Chain {
             command
         };
         let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        let chain = Self { _process: Process(child), url, client: reqwest::Client::new() };
+        let chain = Self { _process: Process(child), url, client: client() };
         eventually("the chain to answer", || async { chain.try_request("eth_chainId", json!([])).await.is_some() }).await;
         chain
     }
@@ -172,7 +178,7 @@ impl Node {
             .stderr(std::fs::File::create(folder.join(format!("node-{port}.log"))).unwrap())
             .spawn()
             .unwrap();
-        let node = Self { process: Process(child), base: format!("http://127.0.0.1:{port}"), client: reqwest::Client::new() };
+        let node = Self { process: Process(child), base: format!("http://127.0.0.1:{port}"), client: client() };
         eventually("the node to live", || async { node.status("/health/live").await == Some(200) }).await;
         node
     }
