@@ -62,39 +62,28 @@ impl KeyConfig {
     /// Opens the key. A keystore takes about a second of processor time, a command as long as it takes: both run beside the executor.
     pub async fn open(&self) -> Result<Arc<dyn Signer>, KeyError> {
         if let Self::Web3signer { url, address } = self {
-            return Ok(Arc::new(
-                Web3Signer::connect(url, *address, REMOTE_TIMEOUT).await?,
-            ));
+            return Ok(Arc::new(Web3Signer::connect(url, *address, REMOTE_TIMEOUT).await?));
         }
         let config = self.clone();
         let opened = tokio::task::spawn_blocking(move || config.open_local()).await;
         match opened {
             Ok(signer) => Ok(Arc::new(signer?)),
             // The closure cannot panic and is never cancelled, except when the runtime itself goes down.
-            Err(_) => Err(KeyError::Empty {
-                what: "the key (the program is stopping)".to_owned(),
-            }),
+            Err(_) => Err(KeyError::Empty { what: "the key (the program is stopping)".to_owned() }),
         }
     }
 
     fn open_local(&self) -> Result<LocalSigner, KeyError> {
         match self {
             Self::PrivateKey(source) => LocalSigner::from_hex(&source.resolve()?),
-            Self::Keystore { path, password } => {
-                Keystore::read(path)?.decrypt(&password.resolve()?)
-            }
-            Self::Mnemonic {
-                phrase,
-                index,
-                path,
-            } => {
+            Self::Keystore { path, password } => Keystore::read(path)?.decrypt(&password.resolve()?),
+            Self::Mnemonic { phrase, index, path } => {
                 let path = path.clone().unwrap_or_else(|| Coin::Ethereum.path(*index));
                 Mnemonic::parse(&phrase.resolve()?)?.derive_path(&path, &Secret::new(String::new()))
             }
-            Self::Web3signer { url, address } => Err(KeyError::UnknownKey {
-                host: url.host_str().unwrap_or_default().to_owned(),
-                address: *address,
-            }),
+            Self::Web3signer { url, address } => {
+                Err(KeyError::UnknownKey { host: url.host_str().unwrap_or_default().to_owned(), address: *address })
+            }
         }
     }
 }
@@ -115,10 +104,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("key.json");
         let signer = LocalSigner::from_hex(&Secret::new(DEV_KEY.to_owned())).unwrap();
-        Keystore::encrypt(&signer, &Secret::new("pw".to_owned()), Strength::Light)
-            .unwrap()
-            .write(&path)
-            .unwrap();
+        Keystore::encrypt(&signer, &Secret::new("pw".to_owned()), Strength::Light).unwrap().write(&path).unwrap();
         for config in [
             json!({ "private_key": DEV_KEY }),
             json!({ "keystore": { "path": path, "password": "pw" } }),
@@ -127,15 +113,9 @@ mod tests {
         ] {
             let config: KeyConfig = serde_json::from_value(config).unwrap();
             assert!(config.is_plain());
-            assert!(
-                !format!("{config:?}").contains("junk")
-                    && !format!("{config:?}").contains("ac0974")
-            );
+            assert!(!format!("{config:?}").contains("junk") && !format!("{config:?}").contains("ac0974"));
             let opened = config.open().await.unwrap();
-            assert_eq!(
-                opened.address(),
-                address!("f39Fd6e51aad88F6F4ce6aB8827279cffFb92266")
-            );
+            assert_eq!(opened.address(), address!("f39Fd6e51aad88F6F4ce6aB8827279cffFb92266"));
         }
     }
 

@@ -150,9 +150,7 @@ impl KeyError {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         Some(match self {
-            Self::InvalidKey { .. } => {
-                "give 32 bytes as 64 hexadecimal digits, with or without 0x".to_owned()
-            }
+            Self::InvalidKey { .. } => "give 32 bytes as 64 hexadecimal digits, with or without 0x".to_owned(),
             Self::MissingVariable { name } => format!("set {name}, or name another source"),
             Self::OpenPermissions { path, .. } => format!("run: chmod 600 {}", path.display()),
             Self::Mnemonic { .. } => "give 12, 15, 18, 21 or 24 English words of BIP-39, separated by blanks".to_owned(),

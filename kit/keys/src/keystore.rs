@@ -69,40 +69,19 @@ struct CipherParams {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "kdf", content = "kdfparams", rename_all = "lowercase")]
 enum Kdf {
-    Scrypt {
-        dklen: usize,
-        n: u64,
-        r: u32,
-        p: u32,
-        salt: String,
-    },
-    Pbkdf2 {
-        dklen: usize,
-        c: u32,
-        prf: String,
-        salt: String,
-    },
+    Scrypt { dklen: usize, n: u64, r: u32, p: u32, salt: String },
+    Pbkdf2 { dklen: usize, c: u32, prf: String, salt: String },
 }
 
 impl Keystore {
     /// Encrypts a key under a password.
-    pub fn encrypt(
-        signer: &LocalSigner,
-        password: &Secret<String>,
-        strength: Strength,
-    ) -> Result<Self, KeyError> {
+    pub fn encrypt(signer: &LocalSigner, password: &Secret<String>, strength: Strength) -> Result<Self, KeyError> {
         let mut random = [0_u8; 64];
         OsRng.fill_bytes(&mut random);
         let (salt, rest) = random.split_at(32);
         let (iv, id) = rest.split_at(16);
         let (log_n, p) = strength.log_n_and_p();
-        let kdf = Kdf::Scrypt {
-            dklen: 32,
-            n: 1 << log_n,
-            r: 8,
-            p,
-            salt: hex::encode(salt),
-        };
+        let kdf = Kdf::Scrypt { dklen: 32, n: 1 << log_n, r: 8, p, salt: hex::encode(salt) };
         let derived = kdf.derive(password)?;
         let mut text = signer.to_bytes();
         apply_cipher(&derived, iv, text.as_mut_slice())?;
@@ -110,9 +89,7 @@ impl Keystore {
             address: Some(hex::encode(signer.address())),
             crypto: Crypto {
                 cipher: "aes-128-ctr".to_owned(),
-                cipherparams: CipherParams {
-                    iv: hex::encode(iv),
-                },
+                cipherparams: CipherParams { iv: hex::encode(iv) },
                 ciphertext: hex::encode(text.as_slice()),
                 mac: hex::encode(mac(&derived, text.as_slice())?),
                 kdf,
@@ -124,42 +101,31 @@ impl Keystore {
 
     /// Reads a file; only its form is checked.
     pub fn read(path: &Path) -> Result<Self, KeyError> {
-        let text = std::fs::read_to_string(path).map_err(|source| KeyError::ReadFile {
-            path: path.to_owned(),
-            source,
-        })?;
+        let text = std::fs::read_to_string(path).map_err(|source| KeyError::ReadFile { path: path.to_owned(), source })?;
         Self::from_json(&text)
     }
 
     /// Reads the JSON text of a key file; only its form is checked.
     pub fn from_json(text: &str) -> Result<Self, KeyError> {
-        let keystore: Self = serde_json::from_str(text)
-            .map_err(|error| bad(format!("it is not a key file: {error}")))?;
+        let keystore: Self = serde_json::from_str(text).map_err(|error| bad(format!("it is not a key file: {error}")))?;
         if keystore.version != 3 {
             return Err(bad(format!("version is {}, not 3", keystore.version)));
         }
         if keystore.crypto.cipher != "aes-128-ctr" {
-            return Err(bad(format!(
-                "cipher is `{}`, not aes-128-ctr",
-                keystore.crypto.cipher
-            )));
+            return Err(bad(format!("cipher is `{}`, not aes-128-ctr", keystore.crypto.cipher)));
         }
         Ok(keystore)
     }
 
     /// Writes a new file that only its owner can read. An existing file is never overwritten.
     pub fn write(&self, path: &Path) -> Result<(), KeyError> {
-        let write_error = |source| KeyError::WriteFile {
-            path: path.to_owned(),
-            source,
-        };
+        let write_error = |source| KeyError::WriteFile { path: path.to_owned(), source };
         let mut options = std::fs::OpenOptions::new();
         options.write(true).create_new(true);
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
         let mut file = options.open(path).map_err(write_error)?;
-        file.write_all(self.to_json()?.as_bytes())
-            .map_err(write_error)?;
+        file.write_all(self.to_json()?.as_bytes()).map_err(write_error)?;
         file.sync_all().map_err(write_error)
     }
 
@@ -172,18 +138,14 @@ impl Keystore {
     pub fn claimed_address(&self) -> Result<Option<Address>, KeyError> {
         self.address
             .as_deref()
-            .map(|text| {
-                text.parse()
-                    .map_err(|_| bad("address is not 40 hexadecimal digits".to_owned()))
-            })
+            .map(|text| text.parse().map_err(|_| bad("address is not 40 hexadecimal digits".to_owned())))
             .transpose()
     }
 
     /// Opens the file. The address it claims must be the key's.
     pub fn decrypt(&self, password: &Secret<String>) -> Result<LocalSigner, KeyError> {
         let field = |name: &str, text: &str| {
-            hex::decode(text.strip_prefix("0x").unwrap_or(text))
-                .map_err(|_| bad(format!("{name} is not hexadecimal")))
+            hex::decode(text.strip_prefix("0x").unwrap_or(text)).map_err(|_| bad(format!("{name} is not hexadecimal")))
         };
         let iv = field("iv", &self.crypto.cipherparams.iv)?;
         let expected_mac = field("mac", &self.crypto.mac)?;
@@ -194,16 +156,13 @@ impl Keystore {
         }
         apply_cipher(&derived, &iv, &mut text)?;
         let key: Zeroizing<[u8; 32]> = Zeroizing::new(
-            text.as_slice()
-                .try_into()
-                .map_err(|_| bad(format!("the key in it has {} bytes, not 32", text.len())))?,
+            text.as_slice().try_into().map_err(|_| bad(format!("the key in it has {} bytes, not 32", text.len())))?,
         );
         let signer = LocalSigner::from_bytes(&key)?;
         match self.claimed_address()? {
-            Some(claimed) if claimed != signer.address() => Err(KeyError::WrongSigner {
-                expected: claimed,
-                recovered: signer.address(),
-            }),
+            Some(claimed) if claimed != signer.address() => {
+                Err(KeyError::WrongSigner { expected: claimed, recovered: signer.address() })
+            }
             _ => Ok(signer),
         }
     }
@@ -217,34 +176,24 @@ impl Kdf {
         if !(32..=64).contains(&dklen) {
             return Err(bad(format!("dklen is {dklen}; 32 is usual")));
         }
-        let salt = hex::decode(salt.strip_prefix("0x").unwrap_or(salt))
-            .map_err(|_| bad("salt is not hexadecimal".to_owned()))?;
+        let salt = hex::decode(salt.strip_prefix("0x").unwrap_or(salt)).map_err(|_| bad("salt is not hexadecimal".to_owned()))?;
         let mut derived = Zeroizing::new(vec![0_u8; dklen]);
         match self {
             Self::Scrypt { n, r, p, .. } => {
-                let memory = n
-                    .checked_mul(u64::from(*r))
-                    .and_then(|blocks| blocks.checked_mul(128));
+                let memory = n.checked_mul(u64::from(*r)).and_then(|blocks| blocks.checked_mul(128));
                 if !n.is_power_of_two()
                     || *n < 2
                     || *p == 0
                     || *p > MAX_SCRYPT_P
                     || memory.is_none_or(|bytes| bytes > MAX_SCRYPT_BYTES)
                 {
-                    return Err(bad(format!(
-                        "scrypt parameters n {n}, r {r}, p {p} are out of bounds"
-                    )));
+                    return Err(bad(format!("scrypt parameters n {n}, r {r}, p {p} are out of bounds")));
                 }
                 let log_n = u8::try_from(n.trailing_zeros()).unwrap_or(u8::MAX);
-                let parameters = scrypt::Params::new(log_n, *r, *p, 32)
-                    .map_err(|error| bad(format!("scrypt parameters: {error}")))?;
-                scrypt::scrypt(
-                    password.expose().as_bytes(),
-                    &salt,
-                    &parameters,
-                    &mut derived,
-                )
-                .map_err(|error| bad(format!("scrypt: {error}")))?;
+                let parameters =
+                    scrypt::Params::new(log_n, *r, *p, 32).map_err(|error| bad(format!("scrypt parameters: {error}")))?;
+                scrypt::scrypt(password.expose().as_bytes(), &salt, &parameters, &mut derived)
+                    .map_err(|error| bad(format!("scrypt: {error}")))?;
             }
             Self::Pbkdf2 { c, prf, .. } => {
                 if prf != "hmac-sha256" {
@@ -253,12 +202,7 @@ impl Kdf {
                 if *c == 0 || *c > MAX_PBKDF2_ROUNDS {
                     return Err(bad(format!("pbkdf2 count {c} is out of bounds")));
                 }
-                pbkdf2::pbkdf2_hmac::<Sha256>(
-                    password.expose().as_bytes(),
-                    &salt,
-                    *c,
-                    &mut derived,
-                );
+                pbkdf2::pbkdf2_hmac::<Sha256>(password.expose().as_bytes(), &salt, *c, &mut derived);
             }
         }
         Ok(derived)
@@ -267,9 +211,7 @@ impl Kdf {
 
 /// AES-128 in counter mode under the first half of the derived key; encrypting and decrypting are the same.
 fn apply_cipher(derived: &[u8], iv: &[u8], text: &mut [u8]) -> Result<(), KeyError> {
-    let key = derived
-        .get(..16)
-        .ok_or_else(|| bad("the derived key is too short".to_owned()))?;
+    let key = derived.get(..16).ok_or_else(|| bad("the derived key is too short".to_owned()))?;
     ctr::Ctr128BE::<aes::Aes128>::new_from_slices(key, iv)
         .map_err(|_| bad(format!("iv has {} bytes, not 16", iv.len())))?
         .apply_keystream(text);
@@ -278,9 +220,7 @@ fn apply_cipher(derived: &[u8], iv: &[u8], text: &mut [u8]) -> Result<(), KeyErr
 
 /// Keccak-256 of the second half of the derived key and the ciphertext.
 fn mac(derived: &[u8], text: &[u8]) -> Result<[u8; 32], KeyError> {
-    let key = derived
-        .get(16..32)
-        .ok_or_else(|| bad("the derived key is too short".to_owned()))?;
+    let key = derived.get(16..32).ok_or_else(|| bad("the derived key is too short".to_owned()))?;
     Ok(keccak256([key, text].concat()).0)
 }
 
@@ -289,8 +229,7 @@ fn uuid_v4(random: &[u8]) -> String {
     for (to, from) in bytes.iter_mut().zip(random) {
         *to = *from;
     }
-    let number =
-        u128::from_be_bytes(bytes) & !(0xf << 76) & !(0x3 << 62) | (0x4 << 76) | (0x2 << 62);
+    let number = u128::from_be_bytes(bytes) & !(0xf << 76) & !(0x3 << 62) | (0x4 << 76) | (0x2 << 62);
     let digits = format!("{number:032x}");
     let mut text = String::with_capacity(36);
     for (index, digit) in digits.chars().enumerate() {
@@ -336,15 +275,10 @@ mod tests {
     #[test]
     fn opens_files_of_others() {
         for (password, text, key) in KNOWN {
-            let signer = Keystore::from_json(text)
-                .unwrap()
-                .decrypt(&secret(password))
-                .unwrap();
+            let signer = Keystore::from_json(text).unwrap().decrypt(&secret(password)).unwrap();
             assert_eq!(*signer.to_bytes(), key);
         }
-        let wrong = Keystore::from_json(KNOWN[0].1)
-            .unwrap()
-            .decrypt(&secret("testpassword "));
+        let wrong = Keystore::from_json(KNOWN[0].1).unwrap().decrypt(&secret("testpassword "));
         assert!(matches!(wrong, Err(KeyError::WrongPassword)));
     }
 
@@ -355,38 +289,20 @@ mod tests {
         let signer = LocalSigner::random();
         let keystore = Keystore::encrypt(&signer, &secret("a"), Strength::Light).unwrap();
         keystore.write(&path).unwrap();
-        assert_eq!(
-            std::os::unix::fs::PermissionsExt::mode(
-                &std::fs::metadata(&path).unwrap().permissions()
-            ) & 0o777,
-            0o600
-        );
+        assert_eq!(std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&path).unwrap().permissions()) & 0o777, 0o600);
         let read = Keystore::read(&path).unwrap();
         assert_eq!(read.claimed_address().unwrap(), Some(signer.address()));
-        assert_eq!(
-            *read.decrypt(&secret("a")).unwrap().to_bytes(),
-            *signer.to_bytes()
-        );
-        assert!(
-            matches!(read.write(&path), Err(KeyError::WriteFile { .. })),
-            "never overwrites"
-        );
+        assert_eq!(*read.decrypt(&secret("a")).unwrap().to_bytes(), *signer.to_bytes());
+        assert!(matches!(read.write(&path), Err(KeyError::WriteFile { .. })), "never overwrites");
         assert_eq!(read.id.len(), 36);
         assert_eq!((&read.id[14..15], read.id.matches('-').count()), ("4", 4));
     }
 
     #[test]
     fn a_file_whose_address_is_not_its_keys_is_refused() {
-        let keystore =
-            Keystore::encrypt(&LocalSigner::random(), &secret("a"), Strength::Light).unwrap();
-        let other = Keystore {
-            address: Some("00".repeat(20)),
-            ..keystore
-        };
-        assert!(matches!(
-            other.decrypt(&secret("a")),
-            Err(KeyError::WrongSigner { .. })
-        ));
+        let keystore = Keystore::encrypt(&LocalSigner::random(), &secret("a"), Strength::Light).unwrap();
+        let other = Keystore { address: Some("00".repeat(20)), ..keystore };
+        assert!(matches!(other.decrypt(&secret("a")), Err(KeyError::WrongSigner { .. })));
     }
 
     #[test]
@@ -403,12 +319,8 @@ mod tests {
         ] {
             let text = KNOWN[1].1.replacen(from, to, 1);
             assert_ne!(text, KNOWN[1].1);
-            let result =
-                Keystore::from_json(&text).and_then(|store| store.decrypt(&secret("test")));
-            assert!(
-                matches!(result, Err(KeyError::Keystore { .. })),
-                "{to}: {result:?}"
-            );
+            let result = Keystore::from_json(&text).and_then(|store| store.decrypt(&secret("test")));
+            assert!(matches!(result, Err(KeyError::Keystore { .. })), "{to}: {result:?}");
         }
     }
 

@@ -63,8 +63,7 @@ impl Coin {
         let bech32 = |prefix: &str| {
             let failed = |reason: String| KeyError::Mnemonic { reason };
             let prefix = bech32::Hrp::parse(prefix).map_err(|error| failed(error.to_string()))?;
-            bech32::encode::<bech32::Bech32>(prefix, &hash160())
-                .map_err(|error| failed(error.to_string()))
+            bech32::encode::<bech32::Bech32>(prefix, &hash160()).map_err(|error| failed(error.to_string()))
         };
         match self {
             Self::Ethereum => Ok(Address::from_public_key(key).to_checksum(None)),
@@ -104,21 +103,14 @@ impl Mnemonic {
     /// A fresh phrase of 12, 15, 18, 21 or 24 words from the operating system's generator.
     pub fn generate(words: usize) -> Result<Self, KeyError> {
         if !matches!(words, 12 | 15 | 18 | 21 | 24) {
-            return Err(KeyError::Mnemonic {
-                reason: format!("{words} is not a length of BIP-39"),
-            });
+            return Err(KeyError::Mnemonic { reason: format!("{words} is not a length of BIP-39") });
         }
         // Four bytes of entropy give three words.
         let mut entropy = Zeroizing::new(vec![0_u8; words / 3 * 4]);
-        k256::elliptic_curve::rand_core::RngCore::fill_bytes(
-            &mut k256::elliptic_curve::rand_core::OsRng,
-            &mut entropy,
-        );
+        k256::elliptic_curve::rand_core::RngCore::fill_bytes(&mut k256::elliptic_curve::rand_core::OsRng, &mut entropy);
         bip39::Mnemonic::from_entropy(&entropy)
             .map(|phrase| Self(Zeroizing::new(phrase)))
-            .map_err(|error| KeyError::Mnemonic {
-                reason: error.to_string(),
-            })
+            .map_err(|error| KeyError::Mnemonic { reason: error.to_string() })
     }
 
     /// Reads a phrase; its number of words, each word and the checksum must be right.
@@ -131,14 +123,9 @@ impl Mnemonic {
                 reason: match error {
                     Error::BadWordCount(count) => format!("it has {count} words"),
                     Error::UnknownWord(index) => {
-                        format!(
-                            "word {} is not in the English list",
-                            index.saturating_add(1)
-                        )
+                        format!("word {} is not in the English list", index.saturating_add(1))
                     }
-                    Error::InvalidChecksum => {
-                        "its checksum is wrong: a word is mistyped or out of order".to_owned()
-                    }
+                    Error::InvalidChecksum => "its checksum is wrong: a word is mistyped or out of order".to_owned(),
                     Error::BadEntropyBitCount(_) | Error::AmbiguousLanguages(_) => {
                         "it is not an English phrase of BIP-39".to_owned()
                     }
@@ -153,41 +140,21 @@ impl Mnemonic {
     }
 
     /// Derives the account at a BIP-32 path (`m/44'/60'/0'/0/0`). `passphrase` is BIP-39's optional one, usually empty.
-    pub fn derive_path(
-        &self,
-        path: &str,
-        passphrase: &Secret<String>,
-    ) -> Result<LocalSigner, KeyError> {
-        self.signing_key(path, passphrase)
-            .map(LocalSigner::from_signing_key)
+    pub fn derive_path(&self, path: &str, passphrase: &Secret<String>) -> Result<LocalSigner, KeyError> {
+        self.signing_key(path, passphrase).map(LocalSigner::from_signing_key)
     }
 
     /// Derives account number `index` of a coin.
-    pub fn derive(
-        &self,
-        coin: Coin,
-        index: u32,
-        passphrase: &Secret<String>,
-    ) -> Result<DerivedAccount, KeyError> {
+    pub fn derive(&self, coin: Coin, index: u32, passphrase: &Secret<String>) -> Result<DerivedAccount, KeyError> {
         let path = coin.path(index);
         let key = self.signing_key(&path, passphrase)?;
         let address = coin.address(key.verifying_key())?;
-        Ok(DerivedAccount {
-            coin,
-            path,
-            address,
-            signer: LocalSigner::from_signing_key(key),
-        })
+        Ok(DerivedAccount { coin, path, address, signer: LocalSigner::from_signing_key(key) })
     }
 
     fn signing_key(&self, path: &str, passphrase: &Secret<String>) -> Result<SigningKey, KeyError> {
-        let bad_path = |reason: String| KeyError::DerivationPath {
-            path: path.to_owned(),
-            reason,
-        };
-        let parsed: DerivationPath = path
-            .parse()
-            .map_err(|error: bip32::Error| bad_path(error.to_string()))?;
+        let bad_path = |reason: String| KeyError::DerivationPath { path: path.to_owned(), reason };
+        let parsed: DerivationPath = path.parse().map_err(|error: bip32::Error| bad_path(error.to_string()))?;
         let seed = Zeroizing::new(self.0.to_seed(passphrase.expose().as_str()));
         XPrv::derive_from_path(seed.as_slice(), &parsed)
             .map(|key| key.private_key().clone())
@@ -259,103 +226,45 @@ mod tests {
             (
                 ZERO_12,
                 Coin::Ethereum,
-                [
-                    "0x9858EfFD232B4033E47d90003D41EC34EcaEda94",
-                    "0x6Fac4D18c912343BF86fa7049364Dd4E424Ab9C0",
-                ],
+                ["0x9858EfFD232B4033E47d90003D41EC34EcaEda94", "0x6Fac4D18c912343BF86fa7049364Dd4E424Ab9C0"],
             ),
-            (
-                ZERO_12,
-                Coin::Bitcoin,
-                [
-                    "1LqBGSKuX5yYUonjxT5qGfpUsXKYYWeabA",
-                    "1Ak8PffB2meyfYnbXZR9EGfLfFZVpzJvQP",
-                ],
-            ),
+            (ZERO_12, Coin::Bitcoin, ["1LqBGSKuX5yYUonjxT5qGfpUsXKYYWeabA", "1Ak8PffB2meyfYnbXZR9EGfLfFZVpzJvQP"]),
             (
                 ZERO_12,
                 Coin::Cosmos,
-                [
-                    "cosmos19rl4cm2hmr8afy4kldpxz3fka4jguq0auqdal4",
-                    "cosmos1jrkmdcwgq94uaamx6zax2luewlhf7u4kucx3kz",
-                ],
+                ["cosmos19rl4cm2hmr8afy4kldpxz3fka4jguq0auqdal4", "cosmos1jrkmdcwgq94uaamx6zax2luewlhf7u4kucx3kz"],
             ),
-            (
-                ZERO_12,
-                Coin::Band,
-                [
-                    "band1vh8tr8ddf7g0gfep23t46yllmlvtqfjknjdd38",
-                    "band1c2pramju9wtdz2jqulfalku58pq2ecgxcqj0f8",
-                ],
-            ),
-            (
-                &long,
-                Coin::Ethereum,
-                [
-                    "0xF278cF59F82eDcf871d630F28EcC8056f25C1cdb",
-                    "0xf785bD075874b8423D3583728a981399f31e95aA",
-                ],
-            ),
-            (
-                &long,
-                Coin::Bitcoin,
-                [
-                    "1KBdbBJRVYffWHWWZ1moECfdVBSEnDpLHi",
-                    "1EiJMaaahrhpbhgaNzMeUe1ZoiXdbBhWhR",
-                ],
-            ),
+            (ZERO_12, Coin::Band, ["band1vh8tr8ddf7g0gfep23t46yllmlvtqfjknjdd38", "band1c2pramju9wtdz2jqulfalku58pq2ecgxcqj0f8"]),
+            (&long, Coin::Ethereum, ["0xF278cF59F82eDcf871d630F28EcC8056f25C1cdb", "0xf785bD075874b8423D3583728a981399f31e95aA"]),
+            (&long, Coin::Bitcoin, ["1KBdbBJRVYffWHWWZ1moECfdVBSEnDpLHi", "1EiJMaaahrhpbhgaNzMeUe1ZoiXdbBhWhR"]),
             (
                 &long,
                 Coin::Cosmos,
-                [
-                    "cosmos1r5v5srda7xfth3hn2s26txvrcrntldjumt8mhl",
-                    "cosmos1vtad8680vhdfqvxx0f2yaxa6agdylelmcwusgk",
-                ],
+                ["cosmos1r5v5srda7xfth3hn2s26txvrcrntldjumt8mhl", "cosmos1vtad8680vhdfqvxx0f2yaxa6agdylelmcwusgk"],
             ),
-            (
-                &long,
-                Coin::Band,
-                [
-                    "band1lyyu4k5utuvt38t4m0lmmz3fhp2tmga9fc5xz7",
-                    "band1v76vd7xucn0d6w9qq848hmvfggakpmp5u0jd57",
-                ],
-            ),
+            (&long, Coin::Band, ["band1lyyu4k5utuvt38t4m0lmmz3fhp2tmga9fc5xz7", "band1v76vd7xucn0d6w9qq848hmvfggakpmp5u0jd57"]),
         ];
         for (words, coin, addresses) in expected {
             let mnemonic = phrase(words);
             for (index, address) in (0_u32..).zip(addresses) {
                 let account = mnemonic.derive(coin, index, &none()).unwrap();
                 assert_eq!(account.address, address, "{coin} {index}");
-                assert_eq!(
-                    account.path,
-                    format!("m/44'/{}'/0'/0/{index}", coin.coin_type())
-                );
+                assert_eq!(account.path, format!("m/44'/{}'/0'/0/{index}", coin.coin_type()));
             }
         }
     }
 
     #[test]
     fn development_accounts_are_the_well_known_ones() {
-        let account = phrase(TEST_JUNK)
-            .derive(Coin::Ethereum, 0, &none())
-            .unwrap();
-        assert_eq!(
-            account.signer.address(),
-            address!("f39Fd6e51aad88F6F4ce6aB8827279cffFb92266")
-        );
-        assert_eq!(
-            *account.signer.to_bytes(),
-            hex!("ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80")
-        );
+        let account = phrase(TEST_JUNK).derive(Coin::Ethereum, 0, &none()).unwrap();
+        assert_eq!(account.signer.address(), address!("f39Fd6e51aad88F6F4ce6aB8827279cffFb92266"));
+        assert_eq!(*account.signer.to_bytes(), hex!("ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80"));
     }
 
     #[test]
     fn fresh_phrases_have_the_asked_length_and_differ() {
         for words in [12, 15, 18, 21, 24] {
-            let (one, two) = (
-                Mnemonic::generate(words).unwrap(),
-                Mnemonic::generate(words).unwrap(),
-            );
+            let (one, two) = (Mnemonic::generate(words).unwrap(), Mnemonic::generate(words).unwrap());
             assert_eq!(one.phrase().expose().split(' ').count(), words);
             assert_ne!(one.phrase().expose(), two.phrase().expose());
             let again = Mnemonic::parse(&one.phrase()).unwrap();
@@ -370,14 +279,9 @@ mod tests {
             ("", "it has 0 words"),
             ("abandon about", "it has 2 words"),
             (&ZERO_12.replace("about", "abandon"), "checksum"),
-            (
-                &ZERO_12.replace("about", "windlass"),
-                "word 12 is not in the English list",
-            ),
+            (&ZERO_12.replace("about", "windlass"), "word 12 is not in the English list"),
         ] {
-            let error = Mnemonic::parse(&Secret::new(text.to_owned()))
-                .unwrap_err()
-                .to_string();
+            let error = Mnemonic::parse(&Secret::new(text.to_owned())).unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");
             assert!(!error.contains("abandon") && !error.contains("windlass"));
         }

@@ -71,18 +71,13 @@ impl SecretSource {
     pub fn resolve(&self) -> Result<Secret<String>, KeyError> {
         let secret = match self {
             Self::Plain(secret) => secret.clone(),
-            Self::Env(name) => Secret::new(
-                std::env::var(name)
-                    .map_err(|_| KeyError::MissingVariable { name: name.clone() })?,
-            ),
+            Self::Env(name) => Secret::new(std::env::var(name).map_err(|_| KeyError::MissingVariable { name: name.clone() })?),
             Self::File(path) => read_secret_file(path)?,
             Self::Command(arguments) => run_secret_command(arguments)?,
         };
         let trimmed = secret.expose().trim_end_matches(['\n', '\r']);
         if trimmed.is_empty() {
-            return Err(KeyError::Empty {
-                what: self.to_string(),
-            });
+            return Err(KeyError::Empty { what: self.to_string() });
         }
         Ok(Secret::new(trimmed.to_owned()))
     }
@@ -90,20 +85,12 @@ impl SecretSource {
 
 /// Reads a file that holds a secret, refusing one that other users can read.
 pub fn read_secret_file(path: &Path) -> Result<Secret<String>, KeyError> {
-    let read_error = |source| KeyError::ReadFile {
-        path: path.to_owned(),
-        source,
-    };
+    let read_error = |source| KeyError::ReadFile { path: path.to_owned(), source };
     refuse_open_permissions(path).map_err(|error| match error {
         PermissionCheck::Unreadable(source) => read_error(source),
-        PermissionCheck::Open(mode) => KeyError::OpenPermissions {
-            path: path.to_owned(),
-            mode,
-        },
+        PermissionCheck::Open(mode) => KeyError::OpenPermissions { path: path.to_owned(), mode },
     })?;
-    std::fs::read_to_string(path)
-        .map(Secret::new)
-        .map_err(read_error)
+    std::fs::read_to_string(path).map(Secret::new).map_err(read_error)
 }
 
 enum PermissionCheck {
@@ -114,36 +101,21 @@ enum PermissionCheck {
 #[cfg(unix)]
 fn refuse_open_permissions(path: &Path) -> Result<(), PermissionCheck> {
     use std::os::unix::fs::PermissionsExt as _;
-    let mode = std::fs::metadata(path)
-        .map_err(PermissionCheck::Unreadable)?
-        .permissions()
-        .mode()
-        & 0o777;
+    let mode = std::fs::metadata(path).map_err(PermissionCheck::Unreadable)?.permissions().mode() & 0o777;
     // Group access is common and deliberate with orchestrators that mount secrets for a group; the world's is a mistake.
-    if mode & 0o007 == 0 {
-        Ok(())
-    } else {
-        Err(PermissionCheck::Open(mode))
-    }
+    if mode & 0o007 == 0 { Ok(()) } else { Err(PermissionCheck::Open(mode)) }
 }
 
 #[cfg(not(unix))]
 fn refuse_open_permissions(path: &Path) -> Result<(), PermissionCheck> {
-    std::fs::metadata(path)
-        .map(|_| ())
-        .map_err(PermissionCheck::Unreadable)
+    std::fs::metadata(path).map(|_| ()).map_err(PermissionCheck::Unreadable)
 }
 
 fn run_secret_command(arguments: &[String]) -> Result<Secret<String>, KeyError> {
     let Some((program, rest)) = arguments.split_first() else {
-        return Err(KeyError::Empty {
-            what: "command:".to_owned(),
-        });
+        return Err(KeyError::Empty { what: "command:".to_owned() });
     };
-    let failed = |reason: String| KeyError::Command {
-        program: program.clone(),
-        reason,
-    };
+    let failed = |reason: String| KeyError::Command { program: program.clone(), reason };
     let output = Command::new(program)
         .args(rest)
         .stdin(Stdio::null())
@@ -184,11 +156,7 @@ impl fmt::Display for SecretSource {
             Self::Env(name) => write!(f, "env:{name}"),
             Self::File(path) => write!(f, "file:{}", path.display()),
             // Arguments of such a command may be secret themselves (a token for a vault).
-            Self::Command(arguments) => write!(
-                f,
-                "command:{} …",
-                arguments.first().map_or("", String::as_str)
-            ),
+            Self::Command(arguments) => write!(f, "command:{} …", arguments.first().map_or("", String::as_str)),
         }
     }
 }
@@ -245,24 +213,9 @@ mod tests {
         let path = directory.path().join("key");
         std::fs::write(&path, "from file\n").unwrap();
         set_mode(&path, 0o600);
-        assert_eq!(
-            source(&format!("file:{}", path.display()))
-                .resolve()
-                .unwrap()
-                .expose(),
-            "from file"
-        );
-        assert_eq!(
-            source("command:echo from command")
-                .resolve()
-                .unwrap()
-                .expose(),
-            "from command"
-        );
-        assert_eq!(
-            source("env:CARGO_PKG_NAME").resolve().unwrap().expose(),
-            "windlass-keys"
-        );
+        assert_eq!(source(&format!("file:{}", path.display())).resolve().unwrap().expose(), "from file");
+        assert_eq!(source("command:echo from command").resolve().unwrap().expose(), "from command");
+        assert_eq!(source("env:CARGO_PKG_NAME").resolve().unwrap().expose(), "windlass-keys");
     }
 
     #[test]
@@ -275,24 +228,12 @@ mod tests {
         std::fs::write(&empty, "\n").unwrap();
         set_mode(&empty, 0o600);
         for (text, expected) in [
-            (
-                format!("file:{}", open.display()),
-                "can be read by other users (mode 644)",
-            ),
+            (format!("file:{}", open.display()), "can be read by other users (mode 644)"),
             (format!("file:{}", empty.display()), "is empty"),
             ("file:/nowhere/key".to_owned(), "cannot read /nowhere/key"),
-            (
-                "env:WINDLASS_NOT_SET_ANYWHERE".to_owned(),
-                "environment variable WINDLASS_NOT_SET_ANYWHERE is not set",
-            ),
-            (
-                "command:false".to_owned(),
-                "the command false that should print a secret failed",
-            ),
-            (
-                "command:/nowhere/program x".to_owned(),
-                "the command /nowhere/program that should",
-            ),
+            ("env:WINDLASS_NOT_SET_ANYWHERE".to_owned(), "environment variable WINDLASS_NOT_SET_ANYWHERE is not set"),
+            ("command:false".to_owned(), "the command false that should print a secret failed"),
+            ("command:/nowhere/program x".to_owned(), "the command /nowhere/program that should"),
             ("command:".to_owned(), "command: is empty"),
         ] {
             let error = source(&text).resolve().unwrap_err().to_string();

@@ -15,11 +15,7 @@ use crate::KeyError;
 /// The table of this module.
 pub static MIGRATIONS: Migrations = Migrations {
     component: "keys",
-    steps: &[Migration {
-        number: 1,
-        name: "sign_once",
-        sql: include_str!("../migrations/0001_sign_once.sql"),
-    }],
+    steps: &[Migration { number: 1, name: "sign_once", sql: include_str!("../migrations/0001_sign_once.sql") }],
 };
 
 /// What can be signed only once.
@@ -44,12 +40,7 @@ pub enum Verdict {
 ///
 /// # Errors
 /// [`KeyError::Conflict`] if another digest holds the slot. Nothing must be signed then.
-pub async fn guard(
-    tx: &mut Tx<'_>,
-    slot: &Slot,
-    digest: B256,
-    now: UnixMillis,
-) -> Result<Verdict, KeyError> {
+pub async fn guard(tx: &mut Tx<'_>, slot: &Slot, digest: B256, now: UnixMillis) -> Result<Verdict, KeyError> {
     let inserted = tx
         .execute(
             "INSERT INTO sign_once (domain, slot, digest, signed_ms) VALUES ($1, $2, $3, $4) \
@@ -66,20 +57,11 @@ pub async fn guard(
             params![slot.domain.clone(), slot.key.clone()],
         )
         .await?;
-    let conflict = |signed| KeyError::Conflict {
-        domain: slot.domain.clone(),
-        slot: slot.key.clone(),
-        signed,
-        asked: digest,
-    };
+    let conflict = |signed| KeyError::Conflict { domain: slot.domain.clone(), slot: slot.key.clone(), signed, asked: digest };
     match row {
         Some(row) => {
             let signed: B256 = row.get("digest")?;
-            if signed == digest {
-                Ok(Verdict::Repeated(row.get("signed_ms")?))
-            } else {
-                Err(conflict(signed))
-            }
+            if signed == digest { Ok(Verdict::Repeated(row.get("signed_ms")?)) } else { Err(conflict(signed)) }
         }
         // Neither inserted nor found: another process took and lost it in between. To refuse is always safe.
         None => Err(conflict(B256::ZERO)),
@@ -107,16 +89,8 @@ pub struct ImportReport {
 
 /// Writes every promise as one JSON object per line, sorted, for moving to another machine. Returns their number.
 pub async fn export(store: &Store, to: &mut (dyn Write + Send)) -> Result<u64, KeyError> {
-    let rows = store
-        .query(
-            "SELECT domain, slot, digest, signed_ms FROM sign_once ORDER BY domain, slot",
-            params![],
-        )
-        .await?;
-    let write_error = |source| KeyError::WriteFile {
-        path: "(export)".into(),
-        source,
-    };
+    let rows = store.query("SELECT domain, slot, digest, signed_ms FROM sign_once ORDER BY domain, slot", params![]).await?;
+    let write_error = |source| KeyError::WriteFile { path: "(export)".into(), source };
     let mut written = 0_u64;
     for row in rows {
         let line = Line {
@@ -133,35 +107,20 @@ pub async fn export(store: &Store, to: &mut (dyn Write + Send)) -> Result<u64, K
 }
 
 /// Takes over the promises of another installation: all of them or, at the first conflict or malformed line, none.
-pub async fn import(
-    store: &Store,
-    from: &mut (dyn BufRead + Send),
-) -> Result<ImportReport, KeyError> {
+pub async fn import(store: &Store, from: &mut (dyn BufRead + Send)) -> Result<ImportReport, KeyError> {
     let mut lines = Vec::new();
     for (number, text) in (1..).zip(from.lines()) {
-        let malformed = |reason: String| KeyError::Import {
-            line: number,
-            reason,
-        };
+        let malformed = |reason: String| KeyError::Import { line: number, reason };
         let text = text.map_err(|error| malformed(error.to_string()))?;
         if !text.trim().is_empty() {
-            lines.push(
-                serde_json::from_str::<Line>(&text)
-                    .map_err(|error| malformed(error.to_string()))?,
-            );
+            lines.push(serde_json::from_str::<Line>(&text).map_err(|error| malformed(error.to_string()))?);
         }
     }
     store
         .write("sign_once_import", move |tx| {
             Box::pin(async move {
                 let mut report = ImportReport::default();
-                for Line {
-                    domain,
-                    slot,
-                    digest,
-                    signed_ms,
-                } in lines
-                {
+                for Line { domain, slot, digest, signed_ms } in lines {
                     let slot = Slot { domain, key: slot };
                     let counter = match guard(tx, &slot, digest, UnixMillis(signed_ms)).await? {
                         Verdict::First => &mut report.added,
@@ -181,25 +140,14 @@ mod tests {
     use super::*;
 
     fn slot(key: &str) -> Slot {
-        Slot {
-            domain: "test".to_owned(),
-            key: key.to_owned(),
-        }
+        Slot { domain: "test".to_owned(), key: key.to_owned() }
     }
 
     async fn sign(store: &Store, key: &str, digest: u8) -> Result<Verdict, KeyError> {
         let slot = slot(key);
         store
             .write("test", move |tx| {
-                Box::pin(async move {
-                    guard(
-                        tx,
-                        &slot,
-                        B256::repeat_byte(digest),
-                        UnixMillis(i64::from(digest)),
-                    )
-                    .await
-                })
+                Box::pin(async move { guard(tx, &slot, B256::repeat_byte(digest), UnixMillis(i64::from(digest))).await })
             })
             .await
     }
@@ -210,10 +158,7 @@ mod tests {
             let store = &test.store;
             store.migrate(&MIGRATIONS).await.unwrap();
             assert_eq!(sign(store, "1", 7).await.unwrap(), Verdict::First);
-            assert_eq!(
-                sign(store, "1", 7).await.unwrap(),
-                Verdict::Repeated(UnixMillis(7))
-            );
+            assert_eq!(sign(store, "1", 7).await.unwrap(), Verdict::Repeated(UnixMillis(7)));
             let error = sign(store, "1", 8).await.unwrap_err();
             assert!(matches!(error, KeyError::Conflict { signed, asked, .. }
                 if signed == B256::repeat_byte(7) && asked == B256::repeat_byte(8)));
@@ -228,23 +173,14 @@ mod tests {
             store.migrate(&MIGRATIONS).await.unwrap();
             let asked = (1..=32_u8).map(|digest| sign(store, "contended", digest));
             let answers = futures::future::join_all(asked).await;
-            assert_eq!(
-                answers
-                    .iter()
-                    .filter(|answer| matches!(answer, Ok(Verdict::First)))
-                    .count(),
-                1
-            );
+            assert_eq!(answers.iter().filter(|answer| matches!(answer, Ok(Verdict::First))).count(), 1);
             assert_eq!(answers.iter().filter(|answer| answer.is_err()).count(), 31);
         }
     }
 
     #[tokio::test]
     async fn what_is_exported_binds_the_next_installation() {
-        let (old, new) = (
-            windlass_store::testing::stores().await,
-            windlass_store::testing::stores().await,
-        );
+        let (old, new) = (windlass_store::testing::stores().await, windlass_store::testing::stores().await);
         for (old, new) in old.iter().zip(&new) {
             let (old, new) = (&old.store, &new.store);
             old.migrate(&MIGRATIONS).await.unwrap();
@@ -267,26 +203,13 @@ mod tests {
             store.migrate(&MIGRATIONS).await.unwrap();
             sign(store, "2", 2).await.unwrap();
             let line = |slot: &str, digest: u8| {
-                format!(
-                    r#"{{"domain":"test","slot":"{slot}","digest":"{}","signed_ms":1}}"#,
-                    B256::repeat_byte(digest)
-                )
+                format!(r#"{{"domain":"test","slot":"{slot}","digest":"{}","signed_ms":1}}"#, B256::repeat_byte(digest))
             };
             let conflicting = format!("{}\n{}\n", line("1", 1), line("2", 3));
-            assert!(matches!(
-                import(store, &mut conflicting.as_bytes()).await,
-                Err(KeyError::Conflict { .. })
-            ));
-            assert_eq!(
-                sign(store, "1", 5).await.unwrap(),
-                Verdict::First,
-                "the first line was taken back"
-            );
+            assert!(matches!(import(store, &mut conflicting.as_bytes()).await, Err(KeyError::Conflict { .. })));
+            assert_eq!(sign(store, "1", 5).await.unwrap(), Verdict::First, "the first line was taken back");
             let malformed = format!("{}\nnonsense\n", line("3", 1));
-            assert!(matches!(
-                import(store, &mut malformed.as_bytes()).await,
-                Err(KeyError::Import { line: 2, .. })
-            ));
+            assert!(matches!(import(store, &mut malformed.as_bytes()).await, Err(KeyError::Import { line: 2, .. })));
         }
     }
 }

@@ -51,10 +51,7 @@ impl LocalSigner {
     pub fn from_hex(text: &Secret<String>) -> Result<Self, KeyError> {
         let text = text.expose().trim();
         let digits = text.strip_prefix("0x").unwrap_or(text);
-        let invalid = |reason| KeyError::InvalidKey {
-            what: "the key".to_owned(),
-            reason,
-        };
+        let invalid = |reason| KeyError::InvalidKey { what: "the key".to_owned(), reason };
         if digits.len() != 64 {
             return Err(invalid("it does not have 64 hexadecimal digits"));
         }
@@ -66,9 +63,7 @@ impl LocalSigner {
 
     /// A fresh random key from the operating system's generator.
     pub fn random() -> Self {
-        Self::from_signing_key(SigningKey::random(
-            &mut k256::elliptic_curve::rand_core::OsRng,
-        ))
+        Self::from_signing_key(SigningKey::random(&mut k256::elliptic_curve::rand_core::OsRng))
     }
 
     pub(crate) fn from_signing_key(key: SigningKey) -> Self {
@@ -84,25 +79,17 @@ impl LocalSigner {
 
     /// Signs a 32-byte hash. Deterministic (RFC 6979), so that the same bytes are signed the same way after a restart.
     pub fn sign_hash(&self, hash: &B256) -> Result<Signature, KeyError> {
-        let (signature, recovery) =
-            self.key
-                .sign_prehash_recoverable(hash.as_slice())
-                .map_err(|_| KeyError::InvalidKey {
-                    what: "the key".to_owned(),
-                    reason: "signing failed",
-                })?;
-        Ok(Signature::from_signature_and_parity(
-            signature,
-            recovery.is_y_odd(),
-        ))
+        let (signature, recovery) = self
+            .key
+            .sign_prehash_recoverable(hash.as_slice())
+            .map_err(|_| KeyError::InvalidKey { what: "the key".to_owned(), reason: "signing failed" })?;
+        Ok(Signature::from_signature_and_parity(signature, recovery.is_y_odd()))
     }
 }
 
 impl fmt::Debug for LocalSigner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LocalSigner")
-            .field("address", &self.address)
-            .finish_non_exhaustive()
+        f.debug_struct("LocalSigner").field("address", &self.address).finish_non_exhaustive()
     }
 }
 
@@ -134,22 +121,11 @@ mod tests {
     #[tokio::test]
     async fn signs_the_example_of_eip155() {
         let signer = LocalSigner::from_bytes(&EIP155_KEY).unwrap();
-        assert_eq!(
-            signer.address(),
-            address!("9d8A62f656a8d1615C1294fd71e9CFb3E4855A4F")
-        );
-        let payload = hex!(
-            "ec098504a817c800825208943535353535353535353535353535353535353535880de0b6b3a764000080018080"
-        );
+        assert_eq!(signer.address(), address!("9d8A62f656a8d1615C1294fd71e9CFb3E4855A4F"));
+        let payload = hex!("ec098504a817c800825208943535353535353535353535353535353535353535880de0b6b3a764000080018080");
         let signature = signer.sign_preimage(&payload).await.unwrap();
-        assert_eq!(
-            signature.r().to_string(),
-            "18515461264373351373200002665853028612451056578545711640558177340181847433846"
-        );
-        assert_eq!(
-            signature.s().to_string(),
-            "46948507304638947509940763649030358759909902576025900602547168820602576006531"
-        );
+        assert_eq!(signature.r().to_string(), "18515461264373351373200002665853028612451056578545711640558177340181847433846");
+        assert_eq!(signature.s().to_string(), "46948507304638947509940763649030358759909902576025900602547168820602576006531");
         assert!(!signature.v(), "v is 37 for chain 1: even parity");
     }
 
@@ -157,27 +133,14 @@ mod tests {
     async fn a_signed_message_recovers_to_its_signer() {
         let signer = LocalSigner::random();
         let signature = signer.sign_message(b"windlass").await.unwrap();
-        assert_eq!(
-            signature.recover_address_from_msg(b"windlass").unwrap(),
-            signer.address()
-        );
+        assert_eq!(signature.recover_address_from_msg(b"windlass").unwrap(), signer.address());
     }
 
     #[test]
     fn bad_keys_are_refused_without_being_repeated() {
-        for text in [
-            "",
-            "0x12",
-            &"zz".repeat(32),
-            &"00".repeat(32),
-            &"ff".repeat(32),
-            &format!("0x0x{}", "11".repeat(31)),
-        ] {
+        for text in ["", "0x12", &"zz".repeat(32), &"00".repeat(32), &"ff".repeat(32), &format!("0x0x{}", "11".repeat(31))] {
             let error = LocalSigner::from_hex(&Secret::new(text.to_owned())).unwrap_err();
-            assert!(
-                text.is_empty() || !error.to_string().contains(text),
-                "{error}"
-            );
+            assert!(text.is_empty() || !error.to_string().contains(text), "{error}");
             assert!(error.hint().is_some());
         }
         let text = format!(" 0x{}\n", "46".repeat(32));
@@ -190,9 +153,6 @@ mod tests {
     #[test]
     fn debug_shows_the_address_only() {
         let shown = format!("{:?}", LocalSigner::from_bytes(&EIP155_KEY).unwrap());
-        assert!(
-            shown.contains("0x9d8a62f656a8d1615c1294fd71e9cfb3e4855a4f") && !shown.contains("4646"),
-            "{shown}"
-        );
+        assert!(shown.contains("0x9d8a62f656a8d1615c1294fd71e9cfb3e4855a4f") && !shown.contains("4646"), "{shown}");
     }
 }

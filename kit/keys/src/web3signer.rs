@@ -29,11 +29,7 @@ pub struct Web3Signer {
 
 impl Web3Signer {
     /// Connects to the signer at `base` (`http://127.0.0.1:9000`) and looks up the key of `address` there.
-    pub async fn connect(
-        base: &Url,
-        address: Address,
-        timeout: Duration,
-    ) -> Result<Self, KeyError> {
+    pub async fn connect(base: &Url, address: Address, timeout: Duration) -> Result<Self, KeyError> {
         let host = host_of(base);
         // A second installation of the provider is refused by the library and means that one is there already.
         let _ = rustls::crypto::ring::default_provider().install_default();
@@ -44,27 +40,14 @@ impl Web3Signer {
             .map_err(|error| remote(&host, error.without_url().to_string(), false))?;
         let keys_url = join(base, "api/v1/eth1/publicKeys", &host)?;
         let text = read_answer(&host, client.get(keys_url)).await?;
-        let keys: Vec<String> = serde_json::from_str(&text).map_err(|error| {
-            remote(
-                &host,
-                format!("its list of keys is malformed: {error}"),
-                false,
-            )
-        })?;
+        let keys: Vec<String> = serde_json::from_str(&text)
+            .map_err(|error| remote(&host, format!("its list of keys is malformed: {error}"), false))?;
         let identifier = keys
             .into_iter()
             .find(|key| address_of(key) == Some(address))
-            .ok_or_else(|| KeyError::UnknownKey {
-                host: host.clone(),
-                address,
-            })?;
+            .ok_or_else(|| KeyError::UnknownKey { host: host.clone(), address })?;
         let sign_url = join(base, &format!("api/v1/eth1/sign/{identifier}"), &host)?;
-        Ok(Self {
-            client,
-            sign_url,
-            host,
-            address,
-        })
+        Ok(Self { client, sign_url, host, address })
     }
 }
 
@@ -76,31 +59,15 @@ impl Signer for Web3Signer {
 
     async fn sign_preimage(&self, preimage: &[u8]) -> Result<Signature, KeyError> {
         let body = json!({ "data": alloy_primitives::hex::encode_prefixed(preimage) });
-        let text = read_answer(
-            &self.host,
-            self.client.post(self.sign_url.clone()).json(&body),
-        )
-        .await?;
-        let malformed = || {
-            remote(
-                &self.host,
-                "its signature is not 65 bytes of hexadecimal text".to_owned(),
-                false,
-            )
-        };
-        let bytes = alloy_primitives::hex::decode(text.trim().trim_matches('"'))
-            .map_err(|_| malformed())?;
+        let text = read_answer(&self.host, self.client.post(self.sign_url.clone()).json(&body)).await?;
+        let malformed = || remote(&self.host, "its signature is not 65 bytes of hexadecimal text".to_owned(), false);
+        let bytes = alloy_primitives::hex::decode(text.trim().trim_matches('"')).map_err(|_| malformed())?;
         let signature = Signature::from_raw(&bytes).map_err(|_| malformed())?;
         // EIP-2: chains refuse the upper half; normalising flips the parity with it.
         let signature = signature.normalize_s().unwrap_or(signature);
-        let recovered = signature
-            .recover_address_from_prehash(&keccak256(preimage))
-            .map_err(|_| malformed())?;
+        let recovered = signature.recover_address_from_prehash(&keccak256(preimage)).map_err(|_| malformed())?;
         if recovered != self.address {
-            return Err(KeyError::WrongSigner {
-                expected: self.address,
-                recovered,
-            });
+            return Err(KeyError::WrongSigner { expected: self.address, recovered });
         }
         Ok(signature)
     }
@@ -114,21 +81,13 @@ async fn read_answer(host: &str, request: reqwest::RequestBuilder) -> Result<Str
     let mut bytes = Vec::new();
     while let Some(chunk) = answer.chunk().await.map_err(lost)? {
         if bytes.len().saturating_add(chunk.len()) > MAX_ANSWER_BYTES {
-            return Err(remote(
-                host,
-                "its answer is longer than 1 MiB".to_owned(),
-                false,
-            ));
+            return Err(remote(host, "its answer is longer than 1 MiB".to_owned(), false));
         }
         bytes.extend_from_slice(&chunk);
     }
     if !status.is_success() {
         let transient = status.is_server_error() || status.as_u16() == 429;
-        return Err(remote(
-            host,
-            format!("it answered HTTP {}", status.as_u16()),
-            transient,
-        ));
+        return Err(remote(host, format!("it answered HTTP {}", status.as_u16()), transient));
     }
     String::from_utf8(bytes).map_err(|_| remote(host, "its answer is not text".to_owned(), false))
 }
@@ -150,29 +109,17 @@ fn join(base: &Url, path: &str, host: &str) -> Result<Url, KeyError> {
     if matches!(url.scheme(), "http" | "https") && url.has_host() {
         Ok(url)
     } else {
-        Err(remote(
-            host,
-            format!(
-                "its URL has the scheme `{}`, not http or https",
-                base.scheme()
-            ),
-            false,
-        ))
+        Err(remote(host, format!("its URL has the scheme `{}`, not http or https", base.scheme()), false))
     }
 }
 
 fn host_of(url: &Url) -> String {
     let host = url.host_str().unwrap_or("(no host)");
-    url.port_or_known_default()
-        .map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+    url.port_or_known_default().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }
 
 fn remote(host: &str, reason: String, transient: bool) -> KeyError {
-    KeyError::RemoteSigner {
-        host: host.to_owned(),
-        reason,
-        transient,
-    }
+    KeyError::RemoteSigner { host: host.to_owned(), reason, transient }
 }
 
 #[cfg(test)]
@@ -199,39 +146,25 @@ mod tests {
     async fn serve(signer: LocalSigner, behaviour: Behaviour) -> Url {
         let public = {
             let key = k256::ecdsa::SigningKey::from_slice(signer.to_bytes().as_slice()).unwrap();
-            alloy_primitives::hex::encode_prefixed(
-                &key.verifying_key().to_encoded_point(false).as_bytes()[1..],
-            )
+            alloy_primitives::hex::encode_prefixed(&key.verifying_key().to_encoded_point(false).as_bytes()[1..])
         };
         let keys = axum::Json(vec!["0x12".to_owned(), public.clone()]);
-        let sign = move |Path(identifier): Path<String>,
-                         axum::Json(body): axum::Json<serde_json::Value>| async move {
+        let sign = move |Path(identifier): Path<String>, axum::Json(body): axum::Json<serde_json::Value>| async move {
             assert_eq!(identifier, public);
             let data = alloy_primitives::hex::decode(body["data"].as_str().unwrap()).unwrap();
             let hash = keccak256(data);
             let signature = signer.sign_hash(&hash).unwrap();
             match behaviour {
-                Behaviour::Honest => (
-                    StatusCode::OK,
-                    alloy_primitives::hex::encode_prefixed(signature.as_bytes()),
-                ),
+                Behaviour::Honest => (StatusCode::OK, alloy_primitives::hex::encode_prefixed(signature.as_bytes())),
                 Behaviour::HighS => {
                     let order: alloy_primitives::U256 =
-                        "0xfffffffffffffffffffffffffffffffebaaedce6af48a03bbfd25e8cd0364141"
-                            .parse()
-                            .unwrap();
+                        "0xfffffffffffffffffffffffffffffffebaaedce6af48a03bbfd25e8cd0364141".parse().unwrap();
                     let high = Signature::new(signature.r(), order - signature.s(), !signature.v());
-                    (
-                        StatusCode::OK,
-                        alloy_primitives::hex::encode_prefixed(high.as_bytes()),
-                    )
+                    (StatusCode::OK, alloy_primitives::hex::encode_prefixed(high.as_bytes()))
                 }
                 Behaviour::OtherKey => {
                     let other = LocalSigner::random().sign_hash(&hash).unwrap();
-                    (
-                        StatusCode::OK,
-                        alloy_primitives::hex::encode_prefixed(other.as_bytes()),
-                    )
+                    (StatusCode::OK, alloy_primitives::hex::encode_prefixed(other.as_bytes()))
                 }
                 Behaviour::Garbage => (StatusCode::OK, "0x1234".to_owned()),
                 Behaviour::Busy => (StatusCode::SERVICE_UNAVAILABLE, String::new()),
@@ -241,10 +174,7 @@ mod tests {
             .route("/prefix/api/v1/eth1/publicKeys", get(|| async { keys }))
             .route("/prefix/api/v1/eth1/sign/{identifier}", post(sign));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!(
-            "http://user:hunter2@{}/prefix/",
-            listener.local_addr().unwrap()
-        );
+        let url = format!("http://user:hunter2@{}/prefix/", listener.local_addr().unwrap());
         tokio::spawn(async move { axum::serve(listener, router).await });
         url.parse().unwrap()
     }
@@ -271,26 +201,17 @@ mod tests {
         let error = sign_with(Behaviour::Garbage).await.unwrap_err();
         assert!(error.to_string().contains("not 65 bytes"), "{error}");
         let error = sign_with(Behaviour::Busy).await.unwrap_err();
-        assert!(
-            error.is_transient() && error.to_string().contains("HTTP 503"),
-            "{error}"
-        );
+        assert!(error.is_transient() && error.to_string().contains("HTTP 503"), "{error}");
     }
 
     #[tokio::test]
     async fn unknown_keys_and_dead_signers_are_named_without_credentials() {
         let url = serve(LocalSigner::random(), Behaviour::Honest).await;
-        let error = Web3Signer::connect(&url, Address::ZERO, Duration::from_secs(5))
-            .await
-            .unwrap_err();
+        let error = Web3Signer::connect(&url, Address::ZERO, Duration::from_secs(5)).await.unwrap_err();
         assert!(matches!(error, KeyError::UnknownKey { .. }), "{error}");
         let dead: Url = "http://user:hunter2@127.0.0.1:1".parse().unwrap();
-        let error = Web3Signer::connect(&dead, Address::ZERO, Duration::from_secs(5))
-            .await
-            .unwrap_err();
+        let error = Web3Signer::connect(&dead, Address::ZERO, Duration::from_secs(5)).await.unwrap_err();
         assert!(error.is_transient(), "{error}");
-        assert!(
-            error.to_string().contains("127.0.0.1:1") && !format!("{error:?}").contains("hunter2")
-        );
+        assert!(error.to_string().contains("127.0.0.1:1") && !format!("{error:?}").contains("hunter2"));
     }
 }

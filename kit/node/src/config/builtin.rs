@@ -435,8 +435,6 @@ pub struct ChainSection {
     pub hedge_after: Duration,
     /// Endpoints that transactions are sent to instead of `urls`.
     pub broadcast_urls: Vec<SecretUrl>,
-    /// How often the head is asked for where there is no subscription.
-    pub poll_interval: Duration,
 }
 
 impl Section for ChainSection {
@@ -479,12 +477,6 @@ impl Section for ChainSection {
                 .doc("Endpoints that transactions are sent to instead of urls, for example private ones.")
                 .example("https://private.example.org")
                 .default(""),
-            poll_interval: keys
-                .duration("poll_interval")
-                .doc("How often the head is asked for where no endpoint offers a subscription.")
-                .at_least("100ms")
-                .at_most("10m")
-                .default("2s"),
         };
         let enough = section.quorum <= section.urls.len();
         keys.check_among(
