@@ -1,10 +1,9 @@
 //! The command line.
 
-use std::path::PathBuf;
+use clap::{Parser, Subcommand};
 
-use clap::{Args, Parser, Subcommand};
-
-use crate::commands::{config, contracts, demo, devnet, keys, status};
+use crate::commands::{config, contracts, demo, devnet, keys, status, store};
+use crate::global::Global;
 
 /// One program for the work that block chains need done beside them.
 #[derive(Debug, Parser)]
@@ -14,30 +13,6 @@ pub(crate) struct Cli {
     pub(crate) global: Global,
     #[command(subcommand)]
     pub(crate) command: Command,
-}
-
-/// Options that every command takes.
-#[derive(Clone, Debug, Args)]
-pub(crate) struct Global {
-    /// The configuration file
-    #[arg(long, global = true, env = "WINDLASS_CONFIG", value_name = "FILE")]
-    pub(crate) config: Option<PathBuf>,
-    /// Override one value of the configuration: section.key=value
-    #[arg(long, global = true, value_name = "KEY=VALUE")]
-    pub(crate) set: Vec<String>,
-    /// Print the result as one JSON document
-    #[arg(long, global = true)]
-    pub(crate) json: bool,
-}
-
-impl Global {
-    /// The configuration file, and whether the user named it.
-    pub(crate) fn config_path(&self) -> (PathBuf, bool) {
-        match &self.config {
-            Some(path) => (path.clone(), true),
-            None => (PathBuf::from("windlass.toml"), false),
-        }
-    }
 }
 
 /// The commands, in the order in which an operator meets them.
@@ -68,19 +43,9 @@ pub(crate) enum Command {
     /// Run only the embedded development chain
     Devnet(devnet::Devnet),
     /// Write a backup of the database to a new file, also while the node runs
-    Backup(StoreTarget),
+    Backup(store::Target),
     /// Fill an empty database from a backup
-    Restore(StoreTarget),
+    Restore(store::Target),
     /// Write the rows of every table as JSON lines into a new folder
-    Export(StoreTarget),
-}
-
-/// A file or folder beside the database of the configuration.
-#[derive(Debug, Args)]
-pub(crate) struct StoreTarget {
-    /// The backup file, or the folder of the export
-    pub(crate) path: PathBuf,
-    /// Database URL (sqlite:PATH or postgres://…) instead of the configuration's
-    #[arg(long, env = "WINDLASS_STORE_URL", hide_env_values = true)]
-    pub(crate) store: Option<String>,
+    Export(store::Target),
 }

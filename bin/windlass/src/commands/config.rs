@@ -9,8 +9,8 @@ use clap::{Args, Subcommand, ValueEnum};
 use serde::Serialize;
 use windlass_node::config::{Config, Sources};
 
-use crate::cli::Global;
 use crate::exit::Usage;
+use crate::global::Global;
 use crate::output::{Output, note, table};
 use crate::services;
 

@@ -7,7 +7,7 @@ pub(crate) mod devnet;
 pub(crate) mod keys;
 mod run;
 pub(crate) mod status;
-mod store;
+pub(crate) mod store;
 
 use std::process::ExitCode;
 

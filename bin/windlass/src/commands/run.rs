@@ -13,7 +13,7 @@ use windlass_payer::{PayerConfig, PayerError};
 use windlass_store::Store;
 
 use super::config;
-use crate::cli::Global;
+use crate::global::Global;
 use crate::output::{Output, note};
 use crate::services;
 

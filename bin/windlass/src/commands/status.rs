@@ -9,7 +9,7 @@ use url::Url;
 use windlass_keys::SecretSource;
 
 use super::config;
-use crate::cli::Global;
+use crate::global::Global;
 use crate::output::{Output, is_interactive, table};
 
 /// Options.
