@@ -3,11 +3,12 @@
 
 mod common;
 
-use alloy_primitives::U256;
+use alloy_primitives::{Address, U256};
 use clap::Parser as _;
 use common::{KEY, World};
 use serde_json::{Value, json};
 use windlass_chain::Endpoints;
+use windlass_outbox::{Intent, Outbox, OutboxConfig};
 use windlass_payer::cli::{Handles, Output, PayerCommand, run};
 use windlass_payer::protocol::abi;
 use windlass_payer::{PayerConfig, PayerError};
@@ -57,7 +58,10 @@ impl Said {
 
 impl Desk {
     async fn new() -> Self {
-        let world = World::new().await;
+        Self::of(World::new().await).await
+    }
+
+    async fn of(world: World) -> Self {
         let key = "[payer.test.account]\nprivate_key = \"0xac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80\"\n\
                    confirmations = 1\n";
         let config = world.config(key);
@@ -281,4 +285,198 @@ fn the_command_line_refuses_nonsense() {
     ] {
         assert!(Line::try_parse_from(bad).is_err(), "{bad:?}");
     }
+}
+
+#[tokio::test]
+async fn top_up_pays_again_when_the_time_has_come() {
+    let desk = Desk::new().await;
+    let first = desk.run(&["top-up", "--keep", "1000s", "--once"]).await;
+    assert_eq!(first.code, 0, "{}", first.stderr);
+    let before = desk.total_paid().await;
+    let rest = desk.run(&["top-up", "--keep", "2000s", "--below", "1500s", "--once"]).await;
+    assert_eq!(rest.code, 0, "{}", rest.stderr);
+    let after = desk.total_paid().await;
+    assert!((before + 10_000..before + 10_100).contains(&after), "{before} {after}");
+
+    // As a loop: a second later a second is missing again, and it goes on after a failure.
+    desk.world.devnet.request("evm_setAutomine", json!([true])).await.unwrap();
+    let arguments = ["top-up", "--keep", "3000s", "--below", "2999s", "--every", "1s", "--max-amount", "20000"];
+    tokio::select! {
+        said = desk.run(&arguments) => panic!("it ended: {} {}", said.stdout, said.stderr),
+        () = common::eventually("it paid twice", || async { desk.payments().await.len() >= 4 }) => {}
+    }
+    let payments = desk.payments().await;
+    assert!((9_900..10_200).contains(&payments[2]), "{payments:?}");
+    assert!((10..500).contains(&payments[3]), "only the seconds that had passed: {payments:?}");
+}
+
+impl Desk {
+    async fn payments(&self) -> Vec<u64> {
+        let found = self.run(&["export", "--format", "json"]).await.json();
+        let movements = found["movements"].as_array().unwrap().iter();
+        movements.filter(|one| one["kind"] == "payment").map(|one| one["amount"].as_str().unwrap().parse().unwrap()).collect()
+    }
+
+    /// The outbox of the account, with nobody who sends.
+    async fn outbox(&self, store: Store) -> Outbox {
+        let signer = windlass_keys::KeyConfig::PrivateKey(KEY.parse().unwrap()).open().await.unwrap();
+        store.migrate(&windlass_outbox::MIGRATIONS).await.unwrap();
+        Outbox::open(store, self.world.endpoints.clone(), signer, OutboxConfig::for_chain("devnet")).await.unwrap()
+    }
+}
+
+#[tokio::test]
+async fn two_payments_at_the_same_time_pay_no_second_twice() {
+    let desk = Desk::new().await;
+    let (near, far) = ((desk.world.start + 1_000).to_string(), (desk.world.start + 3_000).to_string());
+    let (first, second) = (["pay", "--until", &near], ["pay", "--until", &far]);
+    let (one, two) = futures::join!(desk.run(&first), desk.run(&second));
+    assert_eq!((one.code, two.code), (0, 0), "{} {}", one.stderr, two.stderr);
+    assert_eq!(desk.total_paid().await, 30_000, "{:?}", desk.payments().await);
+}
+
+#[tokio::test]
+async fn what_an_interrupted_payment_recorded_counts() {
+    let desk = Desk::new().await;
+    desk.world.approve(10_000).await;
+    let outbox = desk.outbox(desk.store.store.clone()).await;
+    let key = format!("payer/pay/{}/0/10000", desk.world.contract);
+    let intent = Intent::new(key, desk.world.contract).with_data(abi::pay(U256::from(10_000))).with_confirmations(1);
+    outbox.submit(intent).await.unwrap();
+    let until = (desk.world.start + 3_000).to_string();
+    let paid = desk.run(&["pay", "--until", &until, "--json"]).await;
+    assert_eq!(paid.code, 0, "{}", paid.stderr);
+    assert_eq!(paid.json()["quote"]["amount"], "20000");
+    assert_eq!(desk.payments().await, [10_000, 20_000]);
+}
+
+#[tokio::test]
+async fn the_sender_of_another_process_takes_over_what_is_recorded() {
+    let desk = Desk::new().await;
+    // Another handle on the same database file, as a daemon would have.
+    let theirs = desk.store.open_again(windlass_store::testing::options()).await.unwrap();
+    let daemon = desk.outbox(theirs).await;
+    let stop = tokio_util::sync::CancellationToken::new();
+    let sending = tokio::spawn({
+        let (daemon, stop) = (daemon.clone(), stop.clone());
+        async move { daemon.run(stop).await }
+    });
+    common::eventually("the daemon holds the lease", || async { daemon.summary().await.unwrap().leader }).await;
+    let until = (desk.world.start + 1_000).to_string();
+    let started = std::time::Instant::now();
+    let paid = desk.run(&["pay", "--until", &until]).await;
+    let took = started.elapsed();
+    assert_eq!(paid.code, 0, "{}", paid.stderr);
+    assert_eq!(desk.total_paid().await, 10_000);
+    let summary = daemon.summary().await.unwrap();
+    assert!(summary.leader && summary.finalized == 2, "{summary:?}");
+    // Two transactions, one after the other, each noticed within a third of the lease's six seconds.
+    assert!(took < std::time::Duration::from_secs(15), "{took:?}");
+    stop.cancel();
+    sending.await.unwrap().unwrap();
+}
+
+/// Code that keeps its state as the token at `token` would, and refuses to change an allowance that is not zero into
+/// another one that is not zero: `approve` reverts then, everything else is passed on.
+fn strict_about_allowances(token: Address) -> Vec<u8> {
+    // Slot of `allowance` in the token's storage.
+    const ALLOWANCE: u8 = 4;
+    let (mut code, mut jumps) = (Vec::new(), Vec::new());
+    let bytes = |code: &mut Vec<u8>, hex: &str| code.extend(alloy_primitives::hex::decode(hex).unwrap());
+    // calldatacopy(0, 0, calldatasize); not approve(address,uint256)? pass on
+    bytes(&mut code, "3660006000376000 3560e01c63095ea7b314 1561".replace(' ', "").as_str());
+    jumps.push(code.len());
+    // approve(_, 0)? pass on
+    bytes(&mut code, "0000576024351561");
+    jumps.push(code.len());
+    // slot = keccak(spender, keccak(caller, ALLOWANCE)); sload(slot) == 0? pass on
+    bytes(&mut code, &format!("0000573361010052 60{ALLOWANCE:02x}61012052 604061010020 61012052").replace(' ', ""));
+    bytes(&mut code, "600435610100526040610100205415 61".replace(' ', "").as_str());
+    jumps.push(code.len());
+    bytes(&mut code, "00005760006000fd");
+    let pass = code.len();
+    // delegatecall(gas, token, 0, calldatasize, 0, 0); give back what it gives back
+    bytes(
+        &mut code,
+        &format!("5b60006000366000 73{}5af4 3d600060003e 61", alloy_primitives::hex::encode(token)).replace(' ', ""),
+    );
+    let ok = code.len();
+    bytes(&mut code, "0000573d6000fd");
+    let end = code.len();
+    bytes(&mut code, "5b3d6000f3");
+    for (place, target) in jumps.into_iter().map(|place| (place, pass)).chain([(ok, end)]) {
+        code[place..place + 2].copy_from_slice(&u16::try_from(target).unwrap().to_be_bytes());
+    }
+    let mut init = vec![0x61];
+    init.extend(u16::try_from(code.len()).unwrap().to_be_bytes());
+    bytes(&mut init, "80600c6000396000f3");
+    init.extend(code);
+    init
+}
+
+#[tokio::test]
+async fn a_token_that_wants_the_old_allowance_taken_back_is_paid() {
+    let mut world = World::new().await;
+    world.token = world.deploy(strict_about_allowances(world.token).into()).await;
+    world.mint(world.accounts[0], 1_000_000).await;
+    world.contract = world.agreement(vec![world.accounts[1], world.accounts[2]], world.start).await;
+    world.approve(77).await;
+    let refused = abi::approve(world.contract, U256::from(78));
+    let sent = world.send(world.accounts[0], Some(world.token), refused).await;
+    let receipt = world.devnet.request("eth_getTransactionReceipt", json!([sent])).await.unwrap();
+    assert_eq!(receipt["status"], "0x0", "the token of this test is not strict");
+    let desk = Desk::of(world).await;
+    let until = (desk.world.start + 1_000).to_string();
+    let dry = desk.run(&["pay", "--until", &until, "--dry-run", "--json"]).await.json();
+    assert_eq!((&dry["approves"], &dry["resets"]), (&json!(true), &json!(true)));
+    let paid = desk.run(&["pay", "--until", &until, "--json"]).await;
+    assert_eq!(paid.code, 0, "{}", paid.stderr);
+    assert_eq!(paid.json()["transactions"].as_array().unwrap().len(), 3);
+    assert_eq!(desk.payments().await, [10_000]);
+    // The allowance was used up, so the next payment needs no reset.
+    let later = (desk.world.start + 2_000).to_string();
+    let more = desk.run(&["pay", "--until", &later, "--json"]).await.json();
+    assert_eq!((&more["resets"], more["transactions"].as_array().unwrap().len()), (&json!(false), 2));
+}
+
+#[tokio::test]
+async fn an_approval_that_was_taken_back_is_given_again() {
+    let desk = Desk::new().await;
+    let until = (desk.world.start + 1_000).to_string();
+    let outbox = desk.outbox(desk.store.store.clone()).await;
+    let stop = tokio_util::sync::CancellationToken::new();
+    let sending = tokio::spawn({
+        let (outbox, stop) = (outbox.clone(), stop.clone());
+        async move { outbox.run(stop).await }
+    });
+    // An earlier run got as far as the approval; then somebody took it back.
+    let key = format!("payer/approve/{}/0/10000", desk.world.contract);
+    let data = abi::approve(desk.world.contract, U256::from(10_000));
+    let id = outbox.submit(Intent::new(key, desk.world.token).with_data(data).with_confirmations(1)).await.unwrap();
+    outbox.wait(id, windlass_outbox::Until::Final).await.unwrap();
+    stop.cancel();
+    sending.await.unwrap().unwrap();
+    desk.world.approve(0).await;
+    let paid = desk.run(&["pay", "--until", &until]).await;
+    assert_eq!((paid.code, desk.total_paid().await), (0, 10_000), "{}", paid.stderr);
+}
+
+#[tokio::test]
+async fn gas_is_checked_before_anything_is_sent() {
+    let desk = Desk::new().await;
+    let until = (desk.world.start + 1_000).to_string();
+    let dry = desk.run(&["pay", "--until", &until, "--dry-run", "--json"]).await.json();
+    let cost: u128 = dry["gas_cost"].as_str().unwrap().parse().unwrap();
+    assert!(dry["gas"].as_u64().unwrap() >= 250_000 && cost > 0, "{dry}");
+    desk.world.devnet.set_balance(desk.world.accounts[0], U256::from(cost / 2));
+    let said = desk.run(&["pay", "--until", &until]).await;
+    assert_eq!((said.code, desk.total_paid().await), (1, 0));
+    assert!(said.stderr.contains("wei, the transactions may cost"), "{}", said.stderr);
+    assert!(said.stderr.contains("hint: send some of the chain's coin to"), "{}", said.stderr);
+    assert_eq!(desk.outbox(desk.store.store.clone()).await.list(None, 10).await.unwrap().len(), 0, "nothing was recorded");
+    // With the allowance there, the payment itself can be estimated.
+    desk.world.devnet.set_balance(desk.world.accounts[0], U256::from(10).pow(U256::from(18)));
+    desk.world.approve(10_000).await;
+    let dry = desk.run(&["pay", "--until", &until, "--dry-run", "--json"]).await.json();
+    assert!((50_000..200_000).contains(&dry["gas"].as_u64().unwrap()), "{dry}");
 }

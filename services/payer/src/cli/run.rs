@@ -331,6 +331,7 @@ type Sender<'a> = (&'a AgreementArgs, &'a KeyArgs, &'a SendArgs);
 
 /// The account of a command and the task that sends its transactions.
 struct Account {
+    store: Store,
     outbox: Outbox,
     options: SendOptions,
     stop: CancellationToken,
@@ -353,7 +354,7 @@ impl Account {
         store.migrate(&windlass_outbox::MIGRATIONS).await?;
         let endpoints = opened.reader.endpoints().clone();
         let settings = OutboxConfig::for_chain(endpoints.name());
-        let outbox = Outbox::open(store, endpoints, signer, settings).await?;
+        let outbox = Outbox::open(store.clone(), endpoints, signer, settings).await?;
         let ceiling = section.and_then(|account| u128::try_from(account.max_fee_per_gas.wei()).ok());
         let options = SendOptions {
             dry_run: send.dry_run,
@@ -370,7 +371,7 @@ impl Account {
                 }
             })
         });
-        Ok(Self { outbox, options, stop, sending, wait: send.wait })
+        Ok(Self { store, outbox, options, stop, sending, wait: send.wait })
     }
 
     async fn limited<T>(&self, work: impl Future<Output = Result<T, PayerError>>) -> Result<T, PayerError> {
@@ -380,6 +381,10 @@ impl Account {
                 detail: format!("not done within {} s; it is recorded and goes on at the next run", self.wait.as_secs()),
             })
         })
+    }
+
+    async fn pay(&self, reader: &ContractReader, until: u64) -> Result<payments::PaymentReport, PayerError> {
+        self.limited(payments::pay_in_turn(&self.store, reader, &self.outbox, until, &self.options)).await
     }
 
     async fn close(self) {
@@ -401,7 +406,7 @@ async fn pay(
     let opened = open(handles, sender.0).await?;
     let mut account = Account::open(handles, &opened, sender).await?;
     account.options.max_amount = max_amount;
-    let done = account.limited(payments::pay(&opened.reader, &account.outbox, until, &account.options)).await;
+    let done = account.pay(&opened.reader, until).await;
     account.close().await;
     show_payment(&opened.name, &done?, output);
     Ok(Exit::Success)
@@ -413,7 +418,14 @@ fn show_payment(name: &str, report: &payments::PaymentReport, output: &mut Outpu
         return;
     }
     let (amount, moment) = (report.quote.amount.0, text::time(report.quote.until));
-    let approval = if report.approves { "an approval and " } else { "" };
+    let approval = match (report.approves, report.resets) {
+        (_, true) => "two approvals (the token wants the old allowance taken back first) and ",
+        (true, false) => "an approval and ",
+        (false, false) => "",
+    };
+    if report.dry_run && !report.quote.covered {
+        output.remark(format_args!("gas: up to {}, {} wei at the present price", report.gas, report.gas_cost.0));
+    }
     output.result(&match (report.quote.covered, report.dry_run) {
         (true, _) => format!("{name} is paid until {moment} already; nothing to pay"),
         (false, true) => format!("would send {approval}a payment of {amount} token units from {}", report.account),
@@ -441,8 +453,7 @@ async fn keep_paid(
             }
             Ok(_) => {
                 let until = now.saturating_add(top_up.keep.as_secs());
-                let paying = payments::pay(&opened.reader, &account.outbox, until, &account.options);
-                account.limited(paying).await.map(|report| show_payment(&opened.name, &report, output))
+                account.pay(&opened.reader, until).await.map(|report| show_payment(&opened.name, &report, output))
             }
             Err(error) => Err(error),
         };
