@@ -393,9 +393,9 @@ impl<'a> Planner<'a> {
             return true;
         }
         if let Some((Rejection::Underpriced, _)) = newest.rejection {
-            return newest.offered_at.is_none_or(|at| view.now >= at.saturating_add(backoff(self.config, newest.failures)));
+            return newest.offered_at.is_none_or(|at| elapsed(at, backoff(self.config, newest.failures), view.now));
         }
-        let waited_time = newest.accepted_at.is_some_and(|at| view.now >= at.saturating_add(limits.escalate_after));
+        let waited_time = newest.accepted_at.is_some_and(|at| elapsed(at, limits.escalate_after, view.now));
         let waited_blocks = match (limits.escalate_after_blocks, newest.accepted_block) {
             (Some(blocks), Some(block)) => view.head >= block.saturating_add(blocks),
             _ => false,
@@ -445,7 +445,7 @@ impl<'a> Planner<'a> {
 
     fn offer(&mut self, attempt: &Attempt) {
         let pause = if attempt.failures > 0 { backoff(self.config, attempt.failures) } else { self.config.rebroadcast_after };
-        if attempt.offered_at.is_none_or(|at| self.view.now >= at.saturating_add(pause)) {
+        if attempt.offered_at.is_none_or(|at| elapsed(at, pause, self.view.now)) {
             self.plan.offer.push(attempt.hash);
         }
     }
@@ -495,6 +495,8 @@ impl<'a> Planner<'a> {
         let mut free = gaps.iter().copied().chain(start..end.max(start));
         let mut used = BTreeSet::new();
         let mut nonce = free.next();
+        // Room, but every nonce of the window has a row already: the chain shows less than it did before.
+        let behind = room > 0 && nonce.is_none();
         for waiting in &view.waiting {
             let intent = &waiting.intent;
             if intent.cancel {
@@ -531,6 +533,7 @@ impl<'a> Planner<'a> {
                         Err(hold) => self.hold(intent, Some(hold)),
                     }
                 }
+                Ok(Some(_)) if behind => self.hold(intent, Some(Hold::ChainBehind { count: view.count, used: view.next })),
                 Ok(_) => {}
                 Err(Refusal::Hold(hold)) => self.hold(intent, Some(hold)),
                 Err(Refusal::Drop(reason)) => self.plan.drop.push((intent.id, reason)),
@@ -584,6 +587,12 @@ pub fn permanent_rejection(slot: &Slot) -> Option<&str> {
         Some((Rejection::Permanent, message)) if never_accepted => Some(message),
         _ => None,
     }
+}
+
+/// Whether `span` has gone by since `at`. A moment further ahead than the span was written by a clock that has gone back
+/// since: waiting for that clock to come again could take days.
+pub fn elapsed(at: UnixMillis, span: Duration, now: UnixMillis) -> bool {
+    now >= at.saturating_add(span) || at > now.saturating_add(span)
 }
 
 /// Whether a deadline has passed.

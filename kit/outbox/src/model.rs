@@ -363,6 +363,14 @@ pub enum Hold {
         /// The nonce.
         nonce: u64,
     },
+    /// The chain shows fewer transactions of the account than are known to be on it: the endpoint lags far behind, or the
+    /// chain was started anew. Nothing is signed until that is over.
+    ChainBehind {
+        /// Transaction count that the chain shows.
+        count: u64,
+        /// Nonces below this one are used.
+        used: u64,
+    },
     /// The signer did not sign.
     SignerFailed {
         /// What it said.
@@ -382,6 +390,7 @@ impl Hold {
             Self::EstimationFailed { .. } => "estimation_failed",
             Self::BroadcastFailed { .. } => "broadcast_failed",
             Self::NonceTaken { .. } => "nonce_taken",
+            Self::ChainBehind { .. } => "chain_behind",
             Self::SignerFailed { .. } => "signer_failed",
         }
     }
@@ -396,6 +405,7 @@ impl Hold {
             Self::WouldRevert { .. } => "look at the reason; cancel the intent if it is out of date",
             Self::EstimationFailed { .. } | Self::BroadcastFailed { .. } => "check the chain's endpoints",
             Self::NonceTaken { .. } => "do not use this key outside of Windlass",
+            Self::ChainBehind { .. } => "check the endpoint; a development chain that was started anew needs a new database",
             Self::SignerFailed { .. } => "check the signer",
         }
     }
@@ -412,6 +422,9 @@ impl fmt::Display for Hold {
             Self::EstimationFailed { message } => write!(f, "no gas estimate: {message}"),
             Self::BroadcastFailed { message } => write!(f, "not accepted: {message}"),
             Self::NonceTaken { nonce } => write!(f, "nonce {nonce} was used outside of this outbox"),
+            Self::ChainBehind { count, used } => {
+                write!(f, "the chain shows {count} transactions of the account, {used} are known")
+            }
             Self::SignerFailed { message } => write!(f, "not signed: {message}"),
         }
     }
@@ -622,6 +635,7 @@ mod tests {
             Hold::EstimationFailed { message: "x".into() },
             Hold::BroadcastFailed { message: "x".into() },
             Hold::NonceTaken { nonce: u64::MAX },
+            Hold::ChainBehind { count: 0, used: u64::MAX },
             Hold::SignerFailed { message: "x".into() },
         ];
         for hold in holds {

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use alloy_primitives::{Address, B256, Bytes, U256};
 use futures::StreamExt;
-use windlass_chain::{BlockId, BlockRef, CallRequest, ChainError, Endpoints, Receipt};
+use windlass_chain::{BlockId, BlockRef, CallRequest, ChainError, Endpoints, Receipt, Transactions};
 use windlass_store::BoxFuture;
 
 use crate::config::{FeeMode, OutboxConfig};
@@ -68,6 +68,13 @@ pub(crate) struct Chain {
 /// Canonical hashes by number, read once per round.
 #[derive(Debug, Default)]
 pub(crate) struct Canonical(HashMap<u64, Option<B256>>);
+
+impl Look {
+    /// Whether this look compared the chain with `last`.
+    pub(crate) fn follows(&self, last: Option<&Observation>) -> bool {
+        self.last.map(|block| block.hash) == last.map(|last| last.head.hash)
+    }
+}
 
 impl Chain {
     /// Looks at the account, and finds out whether the chain only grew since the last look.
@@ -177,17 +184,38 @@ impl Chain {
             open.iter().map(|slot| Box::pin(self.receipts_of(slot)) as BoxFuture<'_, _>).collect();
         let answers: Vec<Result<Vec<Receipt>, ChainError>> =
             futures::stream::iter(asking).buffered(READ_CONCURRENCY).collect().await;
+        let mut failure = None;
         for (slot, receipts) in open.into_iter().zip(answers) {
-            let mut finding = Finding::Unclear;
-            for receipt in receipts? {
-                if self.hash_of(receipt.block_number, canonical).await? == Some(receipt.block_hash) {
-                    finding = Finding::Ours(inclusion(&receipt));
-                    break;
+            // A node that fails for one hash must not hold up what it knows of the others.
+            match self.canonical_of(receipts, canonical).await {
+                Ok(finding) => {
+                    findings.insert(slot.nonce, finding);
                 }
+                Err(error) => failure = Some(error),
             }
-            findings.insert(slot.nonce, finding);
         }
-        Ok(findings)
+        match failure {
+            Some(error) if findings.is_empty() => Err(error),
+            Some(error) => {
+                tracing::debug!(%error, "some receipts could not be read; trying again");
+                Ok(findings)
+            }
+            None => Ok(findings),
+        }
+    }
+
+    /// What the receipts of a nonce's attempts say: the one whose block is on the chain counts.
+    async fn canonical_of(
+        &self,
+        receipts: Result<Vec<Receipt>, ChainError>,
+        canonical: &mut Canonical,
+    ) -> Result<Finding, ChainError> {
+        for receipt in receipts? {
+            if self.hash_of(receipt.block_number, canonical).await? == Some(receipt.block_hash) {
+                return Ok(Finding::Ours(inclusion(&receipt)));
+            }
+        }
+        Ok(Finding::Unclear)
     }
 
     /// Reads all receipts of new blocks, one request per block. A block that cannot be read (not every node offers that) ends
@@ -296,11 +324,8 @@ impl Chain {
         let deep = head.number.saturating_sub(config.finality_depth);
         let buried = self.sure_count(BlockId::Number(deep)).await? > nonce;
         let Some(low) = self.count_below(nonce, deep, config.finality_depth).await else {
-            // No node has the state of that time any more. A missing receipt alone proves nothing, so it takes all there is:
-            // the count at finality depth, every receipt denied by the quorum, and that for many heads.
-            let patient = head.number.saturating_sub(since) >= PATIENCE;
-            let gone = buried && patient && self.all_denied(slot).await?;
-            return Ok(gone.then_some(Finding::Foreign { hash: None, buried }));
+            // No node has the state of that time any more.
+            return self.denied_for_long(slot, buried, head.number.saturating_sub(since)).await;
         };
         let (mut low, mut high) = (low, head.number);
         while high - low > 1 {
@@ -311,16 +336,35 @@ impl Chain {
                 low = middle;
             }
         }
-        let before = self.count_at(low).await?;
-        let Some(receipts) = self.endpoints.block_receipts(BlockId::Number(high)).await? else { return Ok(None) };
-        let mut own: Vec<&Receipt> = receipts.iter().filter(|receipt| receipt.from == self.account).collect();
-        own.sort_by_key(|receipt| receipt.transaction_index);
-        let place = usize::try_from(nonce.saturating_sub(before)).unwrap_or(usize::MAX);
-        let Some(receipt) = own.get(place) else { return Ok(None) };
-        if slot.attempts.iter().any(|attempt| attempt.hash == receipt.transaction_hash) {
-            return Ok(Some(Finding::Ours(inclusion(receipt))));
+        let Some(block) = self.endpoints.block(BlockId::Number(high), true).await? else { return Ok(None) };
+        let Transactions::Full(transactions) = block.transactions else { return Ok(None) };
+        match transactions.iter().find(|one| one.from == self.account && one.nonce == nonce) {
+            Some(own) if slot.attempts.iter().any(|attempt| attempt.hash == own.hash) => {
+                let receipt = self.receipt_in(own.hash, block.header.block.hash).await?;
+                Ok(receipt.map(|receipt| Finding::Ours(inclusion(&receipt))))
+            }
+            // Signed by this key for this very nonce: no doubt is left.
+            Some(foreign) => Ok(Some(Finding::Foreign { hash: Some(foreign.hash), buried })),
+            // No transaction of the account used it there: a delegation of the account did (EIP-7702), or the counts came from
+            // two branches.
+            None => self.denied_for_long(slot, buried, head.number.saturating_sub(since)).await,
         }
-        Ok(Some(Finding::Foreign { hash: Some(receipt.transaction_hash), buried }))
+    }
+
+    /// The receipt of a transaction that was seen in a block; some nodes tell it only with the whole block.
+    async fn receipt_in(&self, hash: B256, block: B256) -> Result<Option<Receipt>, ChainError> {
+        if let Some(receipt) = self.endpoints.receipt(hash).await?.filter(|receipt| receipt.block_hash == block) {
+            return Ok(Some(receipt));
+        }
+        let receipts = self.endpoints.block_receipts(BlockId::Hash(block)).await?.unwrap_or_default();
+        Ok(receipts.into_iter().find(|receipt| receipt.transaction_hash == hash))
+    }
+
+    /// Where nobody can show what used a nonce. A missing receipt alone proves nothing, so it takes all there is: the count at
+    /// finality depth, every receipt denied by the quorum, and that for many heads.
+    async fn denied_for_long(&self, slot: &Slot, buried: bool, heads: u64) -> Result<Option<Finding>, ChainError> {
+        let gone = buried && heads >= PATIENCE && self.all_denied(slot).await?;
+        Ok(gone.then_some(Finding::Foreign { hash: None, buried }))
     }
 
     /// A block at which the nonce was not used yet, looked for in growing steps below `from`; `None` when no endpoint can tell.

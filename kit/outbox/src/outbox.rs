@@ -16,7 +16,7 @@ use crate::metrics::Labels;
 use crate::model::{Intent, IntentId, IntentStatus, OutboxSummary, State, Transition, TurnReport, Until};
 use crate::observe::Chain;
 use crate::tables::{MIGRATIONS, Mark, Scope, day_of};
-use crate::turn::Memory;
+use crate::turn::{Eyes, Memory};
 
 /// Transitions kept for a slow reader of [`Outbox::events`]; a reader that falls further behind is told so.
 const EVENTS: usize = 4096;
@@ -333,7 +333,7 @@ impl Outbox {
     /// # Errors
     /// Whatever ended the round. Nothing is lost by it: the next round begins from the rows.
     pub async fn turn(&self, now: UnixMillis) -> Result<TurnReport, OutboxError> {
-        self.inner.round(now, true).await
+        self.inner.round(now, Eyes::Open).await
     }
 }
 

@@ -9,6 +9,7 @@ use windlass_store::lease;
 use crate::error::OutboxError;
 use crate::model::TurnReport;
 use crate::outbox::Outbox;
+use crate::turn::{Eyes, Looking};
 
 /// What ended the pause between two rounds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,6 +18,8 @@ enum Woken {
     Commit,
     /// A new head was announced, or it is time to look.
     Chain,
+    /// The look is there.
+    Looked,
     /// The program ends.
     Shutdown,
 }
@@ -46,21 +49,43 @@ impl Outbox {
         let mut failures = 0u32;
         let mut next_look = Instant::now();
         let mut poll = config.head_poll_min;
+        let mut looking: Option<Looking> = None;
+        let mut looked = None;
         loop {
             let woken = tokio::select! {
                 biased;
                 () = shutdown.cancelled() => Woken::Shutdown,
+                result = result_of(&mut looking) => {
+                    looked = result;
+                    Woken::Looked
+                }
+                () = tokio::time::sleep_until(next_look), if looking.is_none() => Woken::Chain,
                 // After a failure the pause is kept: a busy caller must not turn it into a storm.
                 () = inner.wake.notified(), if failures == 0 => Woken::Commit,
-                () = changed(&mut heads), if failures == 0 => Woken::Chain,
-                () = tokio::time::sleep_until(next_look) => Woken::Chain,
+                () = changed(&mut heads), if failures == 0 && looking.is_none() => Woken::Chain,
             };
-            if woken == Woken::Shutdown {
-                return Ok(());
-            }
-            // A new intent is sent with what was seen last; the look at the chain comes when it is due.
-            let fresh = woken == Woken::Chain || Instant::now() >= next_look;
-            match inner.round(inner.store.clock().now(), fresh).await {
+            let eyes = match woken {
+                Woken::Shutdown => return Ok(()),
+                // The chain is looked at beside the rounds: an intent that is recorded meanwhile is sent with what was seen last.
+                Woken::Chain => {
+                    looking = inner.start_look().await;
+                    if looking.is_some() {
+                        continue;
+                    }
+                    Eyes::Open
+                }
+                Woken::Commit => Eyes::Closed,
+                Woken::Looked => {
+                    looking = None;
+                    match looked.take() {
+                        Some(Ok(look)) => Eyes::Looked(Box::new(look)),
+                        // The round asks again, and reports what is wrong.
+                        Some(Err(_)) | None => Eyes::Open,
+                    }
+                }
+            };
+            let fresh = woken != Woken::Commit;
+            match inner.round(inner.store.clock().now(), eyes).await {
                 Ok(report) => {
                     failures = 0;
                     // After a broadcast or a new block the next head may be near: look soon, then less and less often.
@@ -94,6 +119,13 @@ impl Outbox {
         } else {
             config.idle_poll.min(longest)
         }
+    }
+}
+
+async fn result_of(looking: &mut Option<Looking>) -> Option<Result<crate::observe::Look, windlass_chain::ChainError>> {
+    match looking {
+        Some(looking) => looking.result().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -18,7 +18,8 @@ use crate::turn::Memory;
 const FINAL_LIMIT: u64 = 512;
 
 impl Inner {
-    /// Takes back what was reorganised away, finishes what is deep enough, and finds what was included.
+    /// Takes back what was reorganised away, finishes what is deep enough, and finds what was included. Returns the open nonces
+    /// when nothing of that changed them.
     pub(crate) async fn settle(
         &self,
         memory: &mut Memory,
@@ -26,12 +27,16 @@ impl Inner {
         now: UnixMillis,
         look: &mut Look,
         report: &mut TurnReport,
-    ) -> Result<(), OutboxError> {
+    ) -> Result<Option<Vec<Slot>>, OutboxError> {
         let Look { last, seen, progress, canonical } = look;
-        if matches!(progress, Progress::First | Progress::Doubtful) {
-            let changes = self.put_back(now, seen, canonical).await?;
+        if memory.doubt || matches!(progress, Progress::First | Progress::Doubtful) {
+            // The doubt outlives a round that could not tell of every block: the next head may continue this one, and the
+            // reorganisation would never be noticed again.
+            memory.doubt = true;
+            let (changes, certain) = self.put_back(now, seen, canonical).await?;
             report.put_back = changes.put_back.len();
             self.commit(fence, "outbox.reorg", changes).await?;
+            memory.doubt = !certain;
         }
         let open = self.scope.open_slots(&self.store).await?;
         let mut changes = Changes { now, ..Changes::default() };
@@ -45,12 +50,22 @@ impl Inner {
         } else {
             memory.suspects.clear();
         }
-        self.finish(&mut changes, seen, canonical, report).await?;
-        self.commit(fence, "outbox.settle", changes).await
+        memory.doubt |= self.finish(&mut changes, seen, canonical, report).await?;
+        if changes.is_empty() {
+            return Ok(Some(open));
+        }
+        self.commit(fence, "outbox.settle", changes).await?;
+        Ok(None)
     }
 
-    /// Compares the blocks of all included nonces with the chain.
-    async fn put_back(&self, now: UnixMillis, seen: &Observation, canonical: &mut Canonical) -> Result<Changes, OutboxError> {
+    /// Compares the blocks of all included nonces with the chain; tells whether it could judge every one.
+    async fn put_back(
+        &self,
+        now: UnixMillis,
+        seen: &Observation,
+        canonical: &mut Canonical,
+    ) -> Result<(Changes, bool), OutboxError> {
+        let mut certain = true;
         let mut changes = Changes { now, ..Changes::default() };
         let blocks = self.scope.included_blocks(&self.store).await?;
         self.chain.learn(blocks.iter().map(|(number, _)| *number).filter(|number| *number <= seen.head.number), canonical).await;
@@ -58,6 +73,7 @@ impl Inner {
             // Above the head nothing can be told: the endpoint may lag.
             let found = if number > seen.head.number { None } else { self.chain.hash_of(number, canonical).await? };
             if machine::standing(hash, found) != Standing::Orphaned {
+                certain &= found.is_some();
                 continue;
             }
             // Taking back is undone easily, but it worries everybody: one endpoint's word is not enough where there are more.
@@ -66,6 +82,7 @@ impl Inner {
                 _ => self.chain.sure_hash(number).await.unwrap_or(None),
             };
             if machine::standing(hash, sure) != Standing::Orphaned {
+                certain &= sure.is_some();
                 continue;
             }
             for row in self.scope.included_in(&self.store, hash).await? {
@@ -86,7 +103,7 @@ impl Inner {
         if !changes.put_back.is_empty() {
             tracing::warn!(chain = %self.config.chain, account = %self.scope.account, transactions = changes.put_back.len(), "reorganisation");
         }
-        Ok(changes)
+        Ok((changes, certain))
     }
 
     /// Turns the machine's settlements into rows.
@@ -171,14 +188,15 @@ impl Inner {
         });
     }
 
-    /// Ends what has its confirmations, after its block was found canonical at this moment.
+    /// Ends what has its confirmations, after its block was found canonical at this moment. Tells whether a block was found to
+    /// be another one.
     async fn finish(
         &self,
         changes: &mut Changes,
         seen: &Observation,
         canonical: &mut Canonical,
         report: &mut TurnReport,
-    ) -> Result<(), OutboxError> {
+    ) -> Result<bool, OutboxError> {
         let mut due = self.scope.due(&self.store, seen.head.number, FINAL_LIMIT).await?;
         let more = due.len() as u64 == FINAL_LIMIT;
         // What was just included may be final at once when one confirmation is enough.
@@ -194,9 +212,13 @@ impl Inner {
             block_hash: new.inclusion.block_hash,
         }));
         if due.is_empty() {
-            return Ok(());
+            return Ok(false);
         }
         let standing = self.standing_of(&due, canonical).await;
+        let orphaned = due.iter().any(|row| {
+            let found = standing.get(&row.block_number).copied().flatten();
+            machine::standing(row.block_hash, found) == Standing::Orphaned
+        });
         due.retain(|row| standing.get(&row.block_number) == Some(&Some(row.block_hash)));
         report.again |= more && !due.is_empty();
         let ids: Vec<IntentId> = due.iter().filter(|row| row.kind == Kind::Cancel).filter_map(|row| row.intent).collect();
@@ -225,7 +247,7 @@ impl Inner {
                 note: None,
             });
         }
-        Ok(())
+        Ok(orphaned)
     }
 
     /// Canonical hashes of the blocks that would make something final, agreed on by the quorum of the endpoints. A block that

@@ -8,11 +8,12 @@
 //! Every commit is fenced by the lease. What is broadcast was committed before. A crash between any two steps leaves rows from
 //! which the next round goes on; the worst that can happen is that the same bytes are offered twice.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
-use windlass_chain::Endpoints;
+use windlass_chain::{ChainError, Endpoints};
 use windlass_store::clock::UnixMillis;
 use windlass_store::lease::{self, Lease};
 use windlass_store::{BoxFuture, Fence, StoreError};
@@ -20,7 +21,7 @@ use windlass_store::{BoxFuture, Fence, StoreError};
 use crate::error::OutboxError;
 use crate::machine::{self, Gas, Kind, Plan, Sign, Slot, View, Waiting};
 use crate::model::{Hold, IntentId, State, Transition, TurnReport};
-use crate::observe::{Canonical, Observation, Suspect};
+use crate::observe::{Canonical, Look, Observation, Suspect};
 use crate::outbox::Inner;
 use crate::rejection::Rejection;
 use crate::sign::{Signed, Unsigned};
@@ -32,6 +33,10 @@ const LOOK_AHEAD: u64 = 16;
 const ESTIMATE_CONCURRENCY: usize = 8;
 /// Most gas of one transaction on chains with EIP-7825.
 const TRANSACTION_GAS_LIMIT: u64 = 1 << 24;
+/// Estimates remembered before any are forgotten.
+const ESTIMATES_TIDIED: usize = 1024;
+/// Most estimates remembered.
+const ESTIMATES_KEPT: usize = 1 << 16;
 /// Signatures asked for at the same time: a remote signer answers in milliseconds.
 const SIGN_CONCURRENCY: usize = 16;
 
@@ -42,6 +47,8 @@ pub(crate) struct Memory {
     pub(crate) renewed_at: Option<UnixMillis>,
     pub(crate) seen: Option<Observation>,
     pub(crate) suspects: BTreeMap<u64, Suspect>,
+    /// Included blocks are to be compared with the chain although it only grew: the last comparison could not tell of all.
+    pub(crate) doubt: bool,
     /// The highest count above all rows that was confirmed.
     sure_count: Option<u64>,
     estimates: HashMap<IntentId, Estimate>,
@@ -57,12 +64,54 @@ struct Estimate {
     reverting: Option<(UnixMillis, u64, u64)>,
 }
 
+impl Memory {
+    /// Keeps the answers of this round and, as far as there is room, those that revert: an intent is dropped only after a
+    /// second reverting answer, which would never come if the first were forgotten.
+    fn forget_estimates(&mut self, rows: &[WaitingRow]) {
+        if self.estimates.len() <= 2 * rows.len() + ESTIMATES_TIDIED {
+            return;
+        }
+        let current: HashSet<IntentId> = rows.iter().map(|row| row.intent.id).collect();
+        self.estimates.retain(|id, estimate| estimate.reverting.is_some() || current.contains(id));
+        if self.estimates.len() > ESTIMATES_KEPT {
+            self.estimates.retain(|id, _| current.contains(id));
+        }
+    }
+}
+
+/// What a round may know of the chain.
+pub(crate) enum Eyes {
+    /// It looks for itself.
+    Open,
+    /// It uses the last look where there was one.
+    Closed,
+    /// It uses a look that was made beside the rounds.
+    Looked(Box<Look>),
+}
+
+/// What the second half of a round begins with.
+struct Rows {
+    open: Vec<Slot>,
+    /// The chain was looked at in this round.
+    looked: bool,
+}
+
 impl Inner {
-    /// One round. `fresh` looks at the chain; without it the last look is used where there was one.
-    pub(crate) async fn round(&self, now: UnixMillis, fresh: bool) -> Result<TurnReport, OutboxError> {
+    /// Begins a look at the chain beside the rounds, so that a commit that comes meanwhile does not wait for it. Without the
+    /// lease there is nothing to look for.
+    pub(crate) async fn start_look(self: &Arc<Self>) -> Option<Looking> {
+        let memory = self.memory.lock().await;
+        memory.lease.as_ref()?;
+        let last = memory.seen.clone();
+        let inner = Arc::clone(self);
+        Some(Looking(tokio::spawn(async move { inner.chain.look(&inner.config, last.as_ref()).await })))
+    }
+
+    /// One round.
+    pub(crate) async fn round(&self, now: UnixMillis, eyes: Eyes) -> Result<TurnReport, OutboxError> {
         let mut memory = self.memory.lock().await;
         let started = tokio::time::Instant::now();
-        let result = self.round_with(&mut memory, now, fresh).await;
+        let result = self.round_with(&mut memory, now, eyes).await;
         let mut glance = self.glance();
         match &result {
             Ok(report) => {
@@ -98,18 +147,27 @@ impl Inner {
         result
     }
 
-    async fn round_with(&self, memory: &mut Memory, now: UnixMillis, fresh: bool) -> Result<TurnReport, OutboxError> {
+    async fn round_with(&self, memory: &mut Memory, now: UnixMillis, eyes: Eyes) -> Result<TurnReport, OutboxError> {
         let mut report = TurnReport::default();
         let Some(fence) = self.ensure_lease(memory, now).await? else {
             memory.seen = None;
             report.standby = true;
             return Ok(report);
         };
-        let seen = match memory.seen.clone() {
-            Some(seen) if !fresh => seen,
-            last => {
-                let mut look = self.chain.look(&self.config, last.as_ref()).await?;
-                self.settle(memory, &fence, now, &mut look, &mut report).await?;
+        let mut open = None;
+        let mut looked = true;
+        let seen = match (memory.seen.clone(), eyes) {
+            (Some(seen), Eyes::Closed) => {
+                looked = false;
+                seen
+            }
+            (last, eyes) => {
+                let mut look = match eyes {
+                    // Only what continues the last look counts; the rows may have changed since another one.
+                    Eyes::Looked(look) if look.follows(last.as_ref()) => *look,
+                    _ => self.chain.look(&self.config, last.as_ref()).await?,
+                };
+                open = self.settle(memory, &fence, now, &mut look, &mut report).await?;
                 let seen = look.seen;
                 if last.is_none_or(|last| {
                     seen.balance > last.balance || seen.market.floor(&self.config.fee) < last.market.floor(&self.config.fee)
@@ -121,7 +179,11 @@ impl Inner {
             }
         };
         report.head = Some(seen.head.number);
-        let offers = self.plan(memory, &fence, now, &seen, &mut report).await?;
+        let open = match open {
+            Some(open) => open,
+            None => self.scope.open_slots(&self.store).await?,
+        };
+        let offers = self.plan(memory, &fence, now, &seen, Rows { open, looked }, &mut report).await?;
         self.offer(&fence, now, &seen, offers, &mut report).await?;
         Ok(report)
     }
@@ -158,14 +220,14 @@ impl Inner {
         fence: &Fence,
         now: UnixMillis,
         seen: &Observation,
+        Rows { open, looked }: Rows,
         report: &mut TurnReport,
     ) -> Result<Vec<Offer>, OutboxError> {
-        let open = self.scope.open_slots(&self.store).await?;
         self.check_open(&open)?;
         let in_flight = open.len() as u64;
         let room = self.config.max_in_flight.saturating_sub(in_flight);
-        let rows = self.scope.waiting(&self.store, now, room.saturating_add(LOOK_AHEAD)).await?;
-        let (covered, lowest, next) = self.scope.covered(&self.store, seen.count).await?;
+        let rows = self.scope.waiting(&self.store, now, self.config.backoff_max, room.saturating_add(LOOK_AHEAD)).await?;
+        let (covered, lowest, next) = self.scope.covered(&self.store, seen.count, self.config.max_in_flight).await?;
         if seen.count > next && memory.sure_count.is_none_or(|sure| seen.count > sure) {
             // Nonces that no row has are used on the chain: true at the first start or after foreign use. A lie would make us
             // sign nonces that no block can take yet, so it takes a second answer.
@@ -178,7 +240,8 @@ impl Inner {
             memory.sure_count = Some(sure);
         }
         report.in_flight = open.len();
-        let vanished = if next > seen.count { self.vanished(seen).await? } else { Vec::new() };
+        // Only a new look can show that something has vanished.
+        let vanished = if looked && next > seen.count { self.vanished(seen).await? } else { Vec::new() };
         if open.is_empty() && rows.is_empty() && vanished.is_empty() && covered.is_empty() {
             return Ok(Vec::new());
         }
@@ -198,6 +261,9 @@ impl Inner {
             spent_today: self.scope.spent(&self.store, day_of(now)).await?,
         };
         let plan = machine::plan(&self.config, &view);
+        for id in plan.drop.iter().map(|(id, _)| id).chain(plan.sign.iter().filter_map(|sign| sign.intent.as_ref())) {
+            memory.estimates.remove(id);
+        }
         let SignedPlan { signed, failed } = self.sign_all(&plan, &view, &rows).await?;
         let mut changes = self.changes_of(&plan, &view, &rows, &signed, now);
         for (id, hold) in failed {
@@ -314,9 +380,7 @@ impl Inner {
                 Waiting { intent: row.intent.clone(), gas }
             })
             .collect();
-        if memory.estimates.len() > 4 * rows.len() + 1024 {
-            memory.estimates.retain(|id, _| rows.iter().any(|row| row.intent.id == *id));
-        }
+        memory.forget_estimates(rows);
         waiting
     }
 
@@ -627,6 +691,22 @@ impl Inner {
             // Without a subscriber nobody is told; that is no error.
             let _ = self.events.send(transition);
         }
+    }
+}
+
+/// A look at the chain that is under way; it ends with its handle.
+pub(crate) struct Looking(tokio::task::JoinHandle<Result<Look, ChainError>>);
+
+impl Looking {
+    /// The look, as soon as it is there. May be dropped and called again.
+    pub(crate) async fn result(&mut self) -> Option<Result<Look, ChainError>> {
+        (&mut self.0).await.ok()
+    }
+}
+
+impl Drop for Looking {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 

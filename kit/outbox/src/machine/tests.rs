@@ -486,3 +486,26 @@ proptest! {
         }
     }
 }
+
+/// A clock that was days ahead and was put right must not freeze what it wrote down meanwhile.
+#[test]
+fn moments_of_a_clock_that_went_back_count_as_passed() {
+    let (span, day) = (Duration::from_secs(30), Duration::from_secs(86_400));
+    assert!(!elapsed(NOW, span, NOW) && elapsed(NOW, span, NOW.saturating_add(span)));
+    assert!(!elapsed(NOW.saturating_add(span), span, NOW), "a step back within the span only makes the wait longer");
+    assert!(elapsed(NOW.saturating_add(day), span, NOW));
+    let mut old = slot(5, 1);
+    old.attempts[0].offered_at = Some(NOW.saturating_add(day));
+    old.attempts[0].accepted_at = None;
+    assert_eq!(plan(&config(), &with_open(view(), vec![old])).offer.len(), 1);
+}
+
+/// All nonces of the window have rows that are not open: the chain shows less than it did. Nothing can be signed, and the
+/// operator is told why.
+#[test]
+fn a_chain_behind_its_own_past_is_named() {
+    let behind = View { covered: (5..40).collect(), next: 40, lowest: 0, waiting: vec![waiting(1)], ..view() };
+    let plan = plan(&config(), &behind);
+    assert!(plan.sign.is_empty());
+    assert_eq!(plan.holds, [(waiting(1).intent.id, Some(Hold::ChainBehind { count: 5, used: 40 }))]);
+}

@@ -4,6 +4,8 @@
 //! statements, not a few per transaction.
 
 mod read;
+#[cfg(test)]
+mod tests;
 mod write;
 
 pub(crate) use read::{DueInclusion, RecordedIntent, WaitingRow};
@@ -19,7 +21,10 @@ use crate::rejection::Rejection;
 /// Tables of the outbox, to be applied with [`windlass_store::Store::migrate`]; [`crate::Outbox::open`] does it.
 pub static MIGRATIONS: Migrations = Migrations {
     component: "outbox",
-    steps: &[Migration { number: 1, name: "outbox", sql: include_str!("../../migrations/0001_outbox.sql") }],
+    steps: &[
+        Migration { number: 1, name: "outbox", sql: include_str!("../../migrations/0001_outbox.sql") },
+        Migration { number: 2, name: "outbox_order", sql: include_str!("../../migrations/0002_outbox_order.sql") },
+    ],
 };
 
 /// Rows per statement where the number of rows is not bounded otherwise.

@@ -1,6 +1,7 @@
 //! Reading rows.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use alloy_primitives::{Address, B256, Bytes, U256};
 use windlass_store::clock::UnixMillis;
@@ -46,25 +47,83 @@ pub(crate) struct RecordedIntent {
 const LIVE_COLUMNS: &str =
     "i.state, i.reason, i.value, i.fee_policy, i.gas_limit AS asked_gas, i.deadline, i.cancel, i.bump, i.simulate, i.hold";
 
+// The reads of a round. What they cost is bounded by what is unfinished, however much is finished: `tables/tests.rs` holds
+// them to it.
+fn open_nonces() -> String {
+    format!(
+        "SELECT n.nonce, n.intent_id, {LIVE_COLUMNS} FROM outbox_nonces n LEFT JOIN outbox_intents i ON i.id = n.intent_id \
+         WHERE n.chain_id = $1 AND n.account = $2 AND n.status = 'open' ORDER BY n.nonce"
+    )
+}
+/// Without the raw bytes: they are read only for what is offered again. The nonces are named: a join leaves it to the database to
+/// begin with the attempts, which means reading all that were ever signed.
+fn attempts_of(nonces: usize) -> String {
+    format!(
+        "SELECT nonce, tx_hash, kind, max_fee, priority_fee, legacy, gas_limit, accepted_at, accepted_block, offered_at, failures, \
+         rejection, rejection_message FROM outbox_attempts WHERE chain_id = $1 AND account = $2 AND nonce IN ({}) ORDER BY nonce, number",
+        places(3, nonces)
+    )
+}
+const ENDS: &str = "SELECT (SELECT MIN(nonce) FROM outbox_nonces WHERE chain_id = $1 AND account = $2) AS lowest, \
+     (SELECT MAX(nonce) FROM outbox_nonces WHERE chain_id = $1 AND account = $2) AS highest";
+const COVERED: &str = "SELECT nonce FROM outbox_nonces WHERE chain_id = $1 AND account = $2 AND nonce >= $3 AND nonce < $4";
+fn ready() -> String {
+    format!(
+        "SELECT i.id, i.recipient, i.data, i.retries, {LIVE_COLUMNS} FROM outbox_intents i WHERE i.chain_id = $1 AND i.account = $2 \
+         AND i.state = 'recorded' AND (i.retry_at <= $3 OR i.retry_at > $5 OR i.cancel = 1 OR i.deadline <= $3) \
+         ORDER BY i.position LIMIT $4"
+    )
+}
+const LATEST_RETRY: &str =
+    "SELECT MAX(retry_at) AS retry_at FROM outbox_intents WHERE chain_id = $1 AND account = $2 AND state = 'recorded'";
+const INCLUDED_BLOCKS: &str = "SELECT DISTINCT block_number, block_hash FROM outbox_inclusions \
+     WHERE chain_id = $1 AND account = $2 AND settled = 0 ORDER BY block_number";
+const DUE: &str = "SELECT * FROM outbox_inclusions WHERE chain_id = $1 AND account = $2 AND settled = 0 AND final_block <= $3 \
+     ORDER BY final_block, nonce LIMIT $4";
+/// The bound on `final_block` excludes nothing; it leads SQLite to the index of the unfinished.
+const INCLUDED_IN: &str = "SELECT * FROM outbox_inclusions WHERE chain_id = $1 AND account = $2 AND settled = 0 AND block_hash = $3 \
+     AND final_block >= 0 ORDER BY final_block, nonce";
+const VANISHED: &str = "SELECT * FROM outbox_inclusions WHERE chain_id = $1 AND account = $2 AND settled = 1 AND nonce >= $3 ORDER BY nonce LIMIT 256";
+const SPENT: &str = "SELECT fees FROM outbox_spending WHERE chain_id = $1 AND account = $2 AND day = $3";
+const LAST_POSITION: &str =
+    "SELECT position FROM outbox_intents WHERE chain_id = $1 AND account = $2 ORDER BY position DESC LIMIT 1";
+
+/// The reads of a round by name, for the test of their plans.
+#[cfg(test)]
+pub(super) fn reads_of_a_round() -> Vec<(&'static str, String)> {
+    vec![
+        ("open nonces", open_nonces()),
+        ("open attempts", attempts_of(2)),
+        ("ends", ENDS.to_owned()),
+        ("covered", COVERED.to_owned()),
+        ("ready", ready()),
+        ("latest retry", LATEST_RETRY.to_owned()),
+        ("included blocks", INCLUDED_BLOCKS.to_owned()),
+        ("due", DUE.to_owned()),
+        ("included in", INCLUDED_IN.to_owned()),
+        ("vanished", VANISHED.to_owned()),
+        ("spent", SPENT.to_owned()),
+        ("last position", LAST_POSITION.to_owned()),
+        ("status", format!("{STATUS} AND i.id = $3")),
+        ("list", format!("{STATUS} ORDER BY i.position DESC LIMIT $3")),
+    ]
+}
+
 impl Scope {
     /// All signed nonces that are not in a block, with all their attempts, by nonce.
     pub(crate) async fn open_slots(&self, store: &Store) -> Result<Vec<Slot>, StoreError> {
-        let nonces = format!(
-            "SELECT n.nonce, n.intent_id, {LIVE_COLUMNS} FROM outbox_nonces n LEFT JOIN outbox_intents i ON i.id = n.intent_id \
-             WHERE n.chain_id = $1 AND n.account = $2 AND n.status = 'open' ORDER BY n.nonce"
-        );
-        // Without the raw bytes: they are read only for what is offered again.
-        let attempts = "SELECT a.nonce, a.tx_hash, a.kind, a.max_fee, a.priority_fee, a.legacy, a.gas_limit, a.accepted_at, \
-             a.accepted_block, a.offered_at, a.failures, a.rejection, a.rejection_message FROM outbox_nonces n JOIN outbox_attempts a \
-             ON a.chain_id = n.chain_id AND a.account = n.account AND a.nonce = n.nonce \
-             WHERE n.chain_id = $1 AND n.account = $2 AND n.status = 'open' ORDER BY a.nonce, a.number";
         let mut of_nonce: BTreeMap<u64, Vec<Attempt>> = BTreeMap::new();
-        let slots = store.query(&nonces, self.params()).await?;
+        let slots = store.query(&open_nonces(), self.params()).await?;
         if slots.is_empty() {
             return Ok(Vec::new());
         }
-        for row in store.query(attempts, self.params()).await? {
-            of_nonce.entry(row.get("nonce")?).or_default().push(attempt_of(&row)?);
+        let nonces = slots.iter().map(|row| row.get("nonce")).collect::<Result<Vec<u64>, _>>()?;
+        for chunk in nonces.chunks(CHUNK) {
+            let mut params = self.params();
+            params.extend(chunk.iter().map(|nonce| Value::from(*nonce)));
+            for row in store.query(&attempts_of(chunk.len()), params).await? {
+                of_nonce.entry(row.get("nonce")?).or_default().push(attempt_of(&row)?);
+            }
         }
         slots
             .iter()
@@ -77,10 +136,11 @@ impl Scope {
     }
 
     /// Nonces from `count` on that have a row, the lowest nonce of any row, and one above the highest.
-    pub(crate) async fn covered(&self, store: &Store, count: u64) -> Result<(BTreeSet<u64>, u64, u64), StoreError> {
-        let sql = "SELECT (SELECT MIN(nonce) FROM outbox_nonces WHERE chain_id = $1 AND account = $2) AS lowest, \
-             (SELECT MAX(nonce) FROM outbox_nonces WHERE chain_id = $1 AND account = $2) AS highest";
-        let Some(ends) = store.query_optional(sql, self.params()).await? else { return Ok((BTreeSet::new(), 0, 0)) };
+    ///
+    /// Of the covered ones only those below `count + window` are read: a chain that was started anew shows a count far below
+    /// all rows.
+    pub(crate) async fn covered(&self, store: &Store, count: u64, window: u64) -> Result<(BTreeSet<u64>, u64, u64), StoreError> {
+        let Some(ends) = store.query_optional(ENDS, self.params()).await? else { return Ok((BTreeSet::new(), 0, 0)) };
         let (Some(lowest), Some(highest)) = (ends.get::<Option<u64>>("lowest")?, ends.get::<Option<u64>>("highest")?) else {
             return Ok((BTreeSet::new(), count, 0));
         };
@@ -89,22 +149,25 @@ impl Scope {
             return Ok((BTreeSet::new(), lowest, next));
         }
         let mut params = self.params();
-        params.push(Value::from(count));
-        let rows =
-            store.query("SELECT nonce FROM outbox_nonces WHERE chain_id = $1 AND account = $2 AND nonce >= $3", params).await?;
+        params.extend([Value::from(count), Value::from(count.saturating_add(window))]);
+        let rows = store.query(COVERED, params).await?;
         let covered = rows.iter().map(|row| row.get("nonce")).collect::<Result<_, _>>()?;
         Ok((covered, lowest, next))
     }
 
     /// Intents to look at now: those whose turn it is, and those to be dropped (cancelled or past their deadline).
-    pub(crate) async fn waiting(&self, store: &Store, now: UnixMillis, limit: u64) -> Result<Vec<WaitingRow>, StoreError> {
-        let ready = format!(
-            "SELECT i.id, i.recipient, i.data, i.retries, {LIVE_COLUMNS} FROM outbox_intents i WHERE i.chain_id = $1 AND i.account = $2 \
-             AND i.state = 'recorded' AND (i.retry_at <= $3 OR i.cancel = 1 OR i.deadline <= $3) ORDER BY i.position LIMIT $4"
-        );
+    pub(crate) async fn waiting(
+        &self,
+        store: &Store,
+        now: UnixMillis,
+        longest_pause: Duration,
+        limit: u64,
+    ) -> Result<Vec<WaitingRow>, StoreError> {
+        // No pause is longer: what lies beyond was written by a clock that has gone back since.
+        let beyond = now.saturating_add(longest_pause);
         let mut params = self.params();
-        params.extend([Value::from(now), Value::from(limit)]);
-        let rows = store.query(&ready, params).await?;
+        params.extend([Value::from(now), Value::from(limit), Value::from(beyond)]);
+        let rows = store.query(&ready(), params).await?;
         rows.iter()
             .map(|row| {
                 Ok(WaitingRow {
@@ -119,43 +182,35 @@ impl Scope {
 
     /// The latest moment until which a held intent is left alone.
     pub(crate) async fn latest_retry(&self, store: &Store) -> Result<Option<UnixMillis>, StoreError> {
-        let sql =
-            "SELECT MAX(retry_at) AS retry_at FROM outbox_intents WHERE chain_id = $1 AND account = $2 AND state = 'recorded'";
-        let row = store.query_optional(sql, self.params()).await?;
+        let row = store.query_optional(LATEST_RETRY, self.params()).await?;
         row.map_or(Ok(None), |row| row.get("retry_at"))
     }
 
     /// Blocks of included, not final nonces.
     pub(crate) async fn included_blocks(&self, store: &Store) -> Result<Vec<(u64, B256)>, StoreError> {
-        let sql = "SELECT DISTINCT block_number, block_hash FROM outbox_inclusions \
-             WHERE chain_id = $1 AND account = $2 AND settled = 0 ORDER BY block_number";
-        let rows = store.query(sql, self.params()).await?;
+        let rows = store.query(INCLUDED_BLOCKS, self.params()).await?;
         rows.iter().map(|row| Ok((row.get("block_number")?, row.get("block_hash")?))).collect()
     }
 
     /// Included nonces that are final when their block still stands.
     pub(crate) async fn due(&self, store: &Store, head: u64, limit: u64) -> Result<Vec<DueInclusion>, StoreError> {
-        let sql = "SELECT * FROM outbox_inclusions WHERE chain_id = $1 AND account = $2 AND settled = 0 AND final_block <= $3 \
-             ORDER BY final_block, nonce LIMIT $4";
         let mut params = self.params();
         params.extend([Value::from(head), Value::from(limit)]);
-        inclusions(&store.query(sql, params).await?)
+        inclusions(&store.query(DUE, params).await?)
     }
 
     /// Included nonces of one block.
     pub(crate) async fn included_in(&self, store: &Store, block_hash: B256) -> Result<Vec<DueInclusion>, StoreError> {
-        let sql = "SELECT * FROM outbox_inclusions WHERE chain_id = $1 AND account = $2 AND settled = 0 AND block_hash = $3 ORDER BY nonce";
         let mut params = self.params();
         params.push(Value::from(block_hash));
-        inclusions(&store.query(sql, params).await?)
+        inclusions(&store.query(INCLUDED_IN, params).await?)
     }
 
     /// Final nonces at or above the chain's count: a reorganisation below finality took them out of the chain.
     pub(crate) async fn vanished(&self, store: &Store, count: u64) -> Result<Vec<DueInclusion>, StoreError> {
-        let sql = "SELECT * FROM outbox_inclusions WHERE chain_id = $1 AND account = $2 AND settled = 1 AND nonce >= $3 ORDER BY nonce LIMIT 256";
         let mut params = self.params();
         params.push(Value::from(count));
-        inclusions(&store.query(sql, params).await?)
+        inclusions(&store.query(VANISHED, params).await?)
     }
 
     /// The signed bytes of attempts, by hash.
@@ -210,22 +265,13 @@ impl Scope {
     pub(crate) async fn spent(&self, store: &Store, day: i64) -> Result<U256, StoreError> {
         let mut params = self.params();
         params.push(Value::from(day));
-        let sql = "SELECT fees FROM outbox_spending WHERE chain_id = $1 AND account = $2 AND day = $3";
-        store.query_optional(sql, params).await?.map_or(Ok(U256::ZERO), |row| row.get("fees"))
+        store.query_optional(SPENT, params).await?.map_or(Ok(U256::ZERO), |row| row.get("fees"))
     }
 
     /// Highest position given to a row, so that a restarted process goes on above it even when its clock went back.
     pub(crate) async fn last_position(&self, store: &Store) -> Result<i64, StoreError> {
-        let mut last = 0;
-        for state in ["recorded", "signed", "broadcast", "included", "final", "reverted", "dropped"] {
-            let mut params = self.params();
-            params.push(Value::from(state));
-            let sql = "SELECT position FROM outbox_intents WHERE chain_id = $1 AND account = $2 AND state = $3 ORDER BY position DESC LIMIT 1";
-            if let Some(row) = store.query_optional(sql, params).await? {
-                last = last.max(row.get("position")?);
-            }
-        }
-        Ok(last)
+        let row = store.query_optional(LAST_POSITION, self.params()).await?;
+        row.map_or(Ok(0), |row| row.get("position"))
     }
 
     /// Status of one intent.

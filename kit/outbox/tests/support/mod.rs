@@ -73,6 +73,10 @@ impl World {
         self.outbox = open(&self.store, &self.rpc, &self.clock, &self.signer, &self.config).await;
     }
 
+    pub fn now(&self) -> UnixMillis {
+        self.clock.now()
+    }
+
     pub async fn turn(&self) -> TurnReport {
         self.outbox.turn(self.clock.now()).await.unwrap()
     }
