@@ -9,6 +9,7 @@ use reqwest::Url;
 use windlass_node::config::{Amount, Keys, SecretText, Section, kind};
 
 use crate::actions::Limits;
+use crate::keep::KeepPaid;
 use crate::machine::Policy;
 use crate::ports::docker::DockerHost;
 use crate::ports::kubernetes::Workload;
@@ -57,6 +58,8 @@ pub struct PayerConfig {
     pub target: Option<TargetConfig>,
     /// The account that pays and withdraws.
     pub account: Option<AccountConfig>,
+    /// Pay by itself, this far ahead.
+    pub keep_paid: Option<KeepPaid>,
 }
 
 /// The guarded program.
@@ -205,11 +208,18 @@ impl Section for PayerConfig {
             .optional();
         let decision = Decision::read(keys);
         let action = ActionKeys::read(keys);
+        let keep_paid = read_keep_paid(keys);
         let targets = read_targets(keys);
         let account = keys.optional_table(
             "account",
-            "The account that `pay`, `top-up` and `withdraw` use. Watching needs no key at all.",
+            "The account that `pay`, `top-up`, `withdraw` and keep_paid use. Watching needs no key at all.",
             read_account,
+        );
+        keys.check(
+            "keep_paid",
+            || keep_paid.is_none() || account.is_some(),
+            "needs the account that pays",
+            "add the table account with its key, or remove keep_paid",
         );
         let count = targets.iter().flatten().count();
         keys.check(
@@ -254,6 +264,7 @@ impl Section for PayerConfig {
             limits: action.limits,
             target,
             account,
+            keep_paid,
         }
     }
 }
@@ -348,7 +359,7 @@ impl ActionKeys {
                 .default("false"),
             dry_run: keys
                 .boolean("dry_run")
-                .doc("Say in the history what would be done to the program instead of doing it.")
+                .doc("Say in the history what would be done to the program, and what keep_paid would pay, instead of doing it.")
                 .default("false"),
             inspect_every: keys
                 .duration("inspect_every")
@@ -390,6 +401,43 @@ impl ActionKeys {
             },
         }
     }
+}
+
+fn read_keep_paid(keys: &mut Keys<'_>) -> Option<KeepPaid> {
+    let keep = keys
+        .duration("keep_paid")
+        .doc(
+            "Pay by itself from the account, so that the agreement is paid this far ahead. Without it nothing is paid by itself.",
+        )
+        .at_least("1m")
+        .at_most("3650d")
+        .example("30d")
+        .optional();
+    let below = keys
+        .duration("keep_paid_below")
+        .doc("Pay when less than this is left; half of keep_paid if it is not given.")
+        .at_least("1s")
+        .at_most("3650d")
+        .example("15d")
+        .optional();
+    let max_amount = keys
+        .u256("keep_paid_max_amount")
+        .doc("Never pay more than this at once by itself, in token base units.")
+        .example("1000000000000000000000")
+        .optional();
+    keys.check(
+        "keep_paid_below",
+        || keep.is_some() || (below.is_none() && max_amount.is_none()),
+        "is of use only beside keep_paid, as is keep_paid_max_amount",
+        "add keep_paid, or remove keep_paid_below and keep_paid_max_amount",
+    );
+    keys.check(
+        "keep_paid_below",
+        || keep.zip(below).is_none_or(|(keep, below)| below < keep),
+        "must be less than keep_paid",
+        "lower keep_paid_below or raise keep_paid",
+    );
+    keep.map(|keep| KeepPaid { keep, below: below.unwrap_or(keep / 2), max_amount })
 }
 
 fn read_targets(keys: &mut Keys<'_>) -> [Option<TargetConfig>; 6] {

@@ -3,6 +3,7 @@
 //! For each agreement it follows the chain, computes exactly until when the agreement is paid, and stops the guarded
 //! program when it is not, after warnings, a grace time and confirmation. See `README.md` for states and invariants.
 
+mod account;
 pub mod actions;
 mod agent;
 pub mod api;
@@ -12,6 +13,7 @@ pub mod config;
 mod error;
 pub mod guard;
 pub mod history;
+pub mod keep;
 pub mod machine;
 pub mod metrics;
 pub mod payments;

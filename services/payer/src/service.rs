@@ -5,12 +5,13 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use axum::Router;
 use parking_lot::{Mutex, RwLock};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use windlass_chain::{EndpointState, Endpoints};
 use windlass_node::openapi::Operation;
 use windlass_node::{ChainHead, EndpointView, LeaseRequest, Readiness, Service, ServiceContext, ServiceError, ServiceStatus};
 use windlass_store::{Migrations, Store};
 
+use crate::account::Account;
 use crate::agent::Agent;
 use crate::api;
 use crate::cli::text;
@@ -33,6 +34,7 @@ pub struct PayerService {
     store: Store,
     reader: Arc<ContractReader>,
     target: Option<Arc<dyn Target>>,
+    account: Option<Arc<Account>>,
     shared: Arc<Shared>,
 }
 
@@ -47,6 +49,8 @@ pub(crate) struct Shared {
     pub(crate) deployed_at_block: Option<u64>,
     state: RwLock<Option<Agreement>>,
     inbox: Mutex<Option<mpsc::Sender<Event>>>,
+    /// Tells that the state was published.
+    news: watch::Sender<()>,
 }
 
 impl Shared {
@@ -58,6 +62,12 @@ impl Shared {
 
     pub(crate) fn publish(&self, state: &Agreement) {
         *self.state.write() = Some(state.clone());
+        self.news.send_replace(());
+    }
+
+    /// Sees each new state.
+    pub(crate) fn news(&self) -> watch::Receiver<()> {
+        self.news.subscribe()
     }
 
     fn close(&self) {
@@ -126,9 +136,12 @@ impl PayerService {
             deployed_at_block: config.deployed_at_block,
             state: RwLock::new(None),
             inbox: Mutex::new(None),
+            news: watch::Sender::new(()),
         });
         metrics::describe();
-        Self { name: format!("payer.{instance}"), config: Arc::new(config), store, reader, target, shared }
+        let (name, config) = (format!("payer.{instance}"), Arc::new(config));
+        let account = Account::of(&name, &config, &store, &reader);
+        Self { name, config, store, reader, target, account, shared }
     }
 
     /// The present state of the agreement.
@@ -142,6 +155,9 @@ impl PayerService {
             chain_id: self.reader.endpoints().chain_id().await.map_err(PayerError::from)?,
             contract: self.config.contract,
         };
+        if let Some(account) = &self.account {
+            account.start(&ctx, &self.shared);
+        }
         let agent = Agent::load(
             self.name.clone(),
             key,
@@ -218,6 +234,11 @@ fn summary(state: &Agreement, config: &PayerConfig, target: Option<&Arc<dyn Targ
             lines.push(("missing".to_owned(), deficit.to_string()));
         }
     }
+    if let Some(plan) = &config.keep_paid {
+        let (keep, below) = (text::span(plan.keep.as_secs()), text::span(plan.below.as_secs()));
+        let dry = if config.dry_run { " (dry run)" } else { "" };
+        lines.push(("keeps paid".to_owned(), format!("for {keep} when less than {below} is left{dry}")));
+    }
     let guarded = target.map_or_else(|| "nothing; the agreement is only reported".to_owned(), |target| target.describe());
     lines.push(("guards".to_owned(), if config.dry_run { format!("{guarded} (dry run)") } else { guarded }));
     lines
@@ -234,7 +255,7 @@ impl Service for PayerService {
     }
 
     fn migrations(&self) -> Vec<&'static Migrations> {
-        vec![&windlass_chain::MIGRATIONS, &tables::MIGRATIONS]
+        crate::migrations()
     }
 
     fn router(&self) -> Option<Router> {
@@ -265,12 +286,24 @@ impl Service for PayerService {
             }
             Err(error) => status.ready.push(error.to_string()),
         }
+        if let Some(account) = &self.account {
+            if let Some(problem) = account.problem() {
+                status.ready.push(format!("the account cannot send transactions: {problem}"));
+            }
+            match account.view().await {
+                Ok(view) => status.outboxes.extend(view),
+                Err(error) => status.ready.push(error.to_string()),
+            }
+        }
         status
     }
 
     async fn run(self: Arc<Self>, ctx: ServiceContext) -> Result<(), ServiceError> {
         let ended = self.run_agent(ctx).await;
         self.shared.close();
+        if let Some(account) = &self.account {
+            account.close();
+        }
         ended
     }
 }
