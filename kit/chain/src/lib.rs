@@ -3,7 +3,7 @@
 //! - [`Rpc`], [`HttpRpc`], [`WsRpc`]: one connection to one node.
 //! - [`Endpoints`]: several of them behind one typed interface, with fail-over, hedging, quorum reads and typed refusals.
 //! - [`Follower`]: the canonical chain as batches of removed and added blocks, from a stored position, without gaps.
-//! - [`backfill`]: the logs of a long range, in parallel and in order.
+//! - [`backfill()`]: the logs of a long range, in parallel and in order.
 //! - [`decode_revert`]: what a reverting call meant.
 //! - [`testing`]: scripted nodes for the tests of everything that is built on this crate.
 

@@ -206,7 +206,7 @@ pub fn url() -> Kind<Url> {
     Kind::new("URL", rule, "https://example.org", Literal::Quoted, local_url(), |raw| parse_url(raw.text()?)).masked(Mask::Url)
 }
 
-/// [`url`] for URLs that may hold a key (RPC providers, webhooks): kept in a [`SecretUrl`].
+/// [`url()`] for URLs that may hold a key (RPC providers, webhooks): kept in a [`SecretUrl`].
 pub fn secret_url() -> Kind<SecretUrl> {
     let rule = "a URL that starts with http://, https://, ws:// or wss://";
     let example = "https://rpc.example.org";

@@ -1,5 +1,7 @@
 //! The command line of the payer service.
 
+#![allow(rustdoc::invalid_html_tags, reason = "the comments are the help texts; a terminal shows <name> as it is")]
+
 use std::path::PathBuf;
 use std::time::Duration;
 
