@@ -567,6 +567,29 @@ async fn with_a_quorum_one_liar_of_three_hides_nothing() {
     assert_eq!(replay.blocks.last(), Some(&chain.head()));
 }
 
+/// Two endpoints that differ and no third to decide: the error says who answered what.
+#[tokio::test]
+async fn without_a_majority_the_error_names_who_answered_what() {
+    let chain = FakeChain::new();
+    let honest = FakeNode::new("honest", &chain);
+    let liar = Arc::new(Liar(FakeNode::new("hidden", &chain)));
+    let settings =
+        EndpointsConfig { quorum: 2, clock: Arc::new(ManualClock::new(UnixMillis(0))), ..EndpointsConfig::new("test", []) };
+    let nodes: Vec<Arc<dyn Rpc>> = vec![liar, honest];
+    let endpoints = Endpoints::with_rpcs(&settings, nodes, Vec::new(), false);
+    chain.push(&[log(1), log(2)]);
+    let mut follower = Follower::load(store().await, endpoints, config()).await.unwrap();
+    let mut outcome = follower.poll().await;
+    while matches!(outcome, Ok(Some(_))) {
+        outcome = follower.poll().await;
+    }
+    let error = outcome.unwrap_err();
+    let windlass_chain::ChainError::Disagreement { answers, .. } = &error else { panic!("{error}") };
+    let hosts: Vec<&str> = answers.iter().map(|(host, _)| host.as_str()).collect();
+    assert_eq!(hosts, ["liar", "honest"]);
+    assert_ne!(answers[0].1, answers[1].1, "{error}");
+}
+
 #[test]
 fn a_follower_can_move_between_threads() {
     fn is_send<T: Send>(_: &T) {}

@@ -117,6 +117,16 @@ impl Endpoints {
     /// # Errors
     /// [`ChainError::Config`] for unusable URLs (all at once); [`ChainError::WrongChain`] if every endpoint serves another chain.
     pub async fn connect(config: EndpointsConfig) -> Result<Self, ChainError> {
+        let endpoints = Self::prepare(config)?;
+        endpoints.verify_all().await?;
+        Ok(endpoints)
+    }
+
+    /// As [`connect`](Self::connect), but asks nothing yet: each endpoint is asked for its chain id before its first use.
+    ///
+    /// # Errors
+    /// [`ChainError::Config`] for unusable URLs (all at once).
+    pub fn prepare(config: EndpointsConfig) -> Result<Self, ChainError> {
         let mut problems = Vec::new();
         if config.urls.is_empty() {
             problems.push("no endpoint URL is given".to_owned());
@@ -137,9 +147,7 @@ impl Endpoints {
             timeout: Duration::from_millis(config.timeout_ms.max(1)),
             hedge_after: config.hedge_after_ms.map(Duration::from_millis),
         };
-        let endpoints = Self::build(&config, rpcs, broadcast, Some(timing), true);
-        endpoints.verify_all().await?;
-        Ok(endpoints)
+        Ok(Self::build(&config, rpcs, broadcast, Some(timing), true))
     }
 
     /// Endpoints without timers, for simulations and tests. Chain ids are not checked. See the module's description.

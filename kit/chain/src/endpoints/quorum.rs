@@ -114,18 +114,24 @@ impl Endpoints {
         }
         let candidates = self.candidates_or_wait(ask.freshness, ask.prefer).await?;
         let mut waiting = candidates.order.into_iter();
-        let decode = &decode;
-        let attempt = |index: usize| async move { (index, self.attempt(index, ask, decode).await) };
+        let read = |outcomes: &Outcomes| Ok((decode(outcomes)?, all_shown(outcomes)));
+        let read = &read;
+        let attempt = |index: usize| async move { (index, self.attempt(index, ask, read).await) };
         let mut running: FuturesUnordered<_> = waiting.by_ref().take(wanted).map(attempt).collect();
         let mut votes: Vec<(T, Vec<usize>)> = Vec::new();
+        // Who answered what, for the operator who must find the one that is wrong.
+        let mut answers: Vec<(usize, String)> = Vec::new();
         let mut failed: Vec<(String, String)> = Vec::new();
         let mut telling: Option<(usize, Failure)> = None;
         while let Some((index, outcome)) = running.next().await {
             match outcome {
-                Ok(value) => match votes.iter_mut().find(|(other, _)| *other == value) {
-                    Some((_, voters)) => voters.push(index),
-                    None => votes.push((value, vec![index])),
-                },
+                Ok((value, text)) => {
+                    answers.push((index, text));
+                    match votes.iter_mut().find(|(other, _)| *other == value) {
+                        Some((_, voters)) => voters.push(index),
+                        None => votes.push((value, vec![index])),
+                    }
+                }
                 Err(Failure::Rpc(error)) if is_final(&error, ask.ranged) => {
                     return Err(self.failure_to_error(ask.method(), index, Failure::Rpc(error)));
                 }
@@ -143,7 +149,7 @@ impl Endpoints {
         if groups > 1 {
             crate::metrics::disagreement(&self.inner.name);
         }
-        let (chain, method) = (self.inner.name.clone(), ask.method().to_owned());
+        let method = ask.method().to_owned();
         let enough = votes.iter().filter(|(_, voters)| voters.len() >= wanted).count();
         if enough == 1
             && let Some((value, voters)) = votes.into_iter().find(|(_, voters)| voters.len() >= wanted)
@@ -151,27 +157,28 @@ impl Endpoints {
             // The order of arrival must not decide anything.
             return Ok(Answered { value, endpoint: voters.into_iter().min().unwrap_or_default() });
         }
-        self.no_majority(chain, method, groups, failed, telling)
+        answers.sort_unstable();
+        let answers = answers.into_iter().map(|(index, text)| (self.label_of(index), text)).collect();
+        self.no_majority(method, groups, answers, failed, telling)
     }
 
     /// Why nothing had enough votes.
     fn no_majority<T>(
         &self,
-        chain: String,
         method: String,
         groups: usize,
+        answers: Vec<(String, String)>,
         failed: Vec<(String, String)>,
         telling: Option<(usize, Failure)>,
     ) -> Result<T, ChainError> {
-        let wanted = self.inner.quorum;
+        let (chain, wanted) = (self.inner.name.clone(), self.inner.quorum);
         match (groups, telling) {
             (0, Some((index, failure))) => Err(self.failure_to_error(&method, index, failure)),
-            (0 | 1, _) => Err(ChainError::QuorumNotReached { chain, method, wanted, answered: Vec::new(), failed }),
-            (groups, _) => {
-                let labels = self.inner.endpoints.iter().map(|endpoint| endpoint.label().to_owned());
-                let answers = labels.map(|label| (label, format!("one of {groups} different answers"))).collect();
-                Err(ChainError::Disagreement { chain, method, answers })
+            (0 | 1, _) => {
+                let answered = answers.into_iter().map(|(label, _)| label).collect();
+                Err(ChainError::QuorumNotReached { chain, method, wanted, answered, failed })
             }
+            _ => Err(ChainError::Disagreement { chain, method, answers }),
         }
     }
 
@@ -282,6 +289,22 @@ fn same<T: PartialEq>(a: &Voted<T>, b: &Voted<T>) -> bool {
         (Err(a), Err(b)) => a.revert_data() == b.revert_data(),
         _ => false,
     }
+}
+
+/// The answers of a batch, shortened. Long ones may differ behind what is shown; their length often tells them apart.
+fn all_shown(outcomes: &Outcomes) -> String {
+    let mut length = 0;
+    let parts: Vec<String> = outcomes
+        .iter()
+        .map(|outcome| match outcome {
+            Ok(answer) => {
+                length += answer.as_str().len();
+                shown(answer.as_str())
+            }
+            Err(error) => error.to_string(),
+        })
+        .collect();
+    format!("{} ({length} bytes in all)", shown(&parts.join("; ")))
 }
 
 fn shown(text: &str) -> String {
