@@ -348,4 +348,5 @@ fn a_template_begins_a_section() {
     let text = format!("[chain.gnosis]\nurls = [\"http://127.0.0.1:8545\"]\n{template}");
     load(&Sources::text("w.toml", &text)).unwrap();
     assert!(schema().template("becon", "x").is_none());
+    assert!(schema().template("beacon", "A B").is_none());
 }

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::keys::{ItemDoc, KeyDoc, Presence, variables};
-use super::schema::{Schema, SectionDoc};
+use super::schema::{Schema, SectionDoc, is_name};
 
 /// Width of comments.
 const WIDTH: usize = 96;
@@ -24,9 +24,13 @@ impl Schema {
         text
     }
 
-    /// A section to begin with: required keys open with an example value, all others as comments. `None` if there is no such kind.
+    /// A section to begin with: required keys open with an example value, all others as comments. `None` if there is no such kind,
+    /// or if nothing can have that name.
     pub fn template(&self, kind: &str, name: &str) -> Option<String> {
         let section = self.describe().into_iter().find(|section| section.kind == kind)?;
+        if section.named && !is_name(name) {
+            return None;
+        }
         let mut text = String::new();
         write_section(&mut text, &section, if section.named { name } else { "" }, false);
         Some(text.trim_start().to_owned())

@@ -42,7 +42,8 @@ impl fmt::Display for Origin {
 /// One thing that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ConfigError {
-    /// The key with its section: `payer.gnosis.poll_interval`. Empty when the file as a whole is meant.
+    /// The key with its section: `payer.gnosis.poll_interval`. Empty when a place in the file is meant, the name of the file when
+    /// it cannot be read.
     pub key: String,
     /// The value as given, masked if it is or may be secret; `None` when it is missing.
     pub value: Option<String>,

@@ -95,9 +95,8 @@ impl Sources {
                     std::io::ErrorKind::InvalidData => "save the file as UTF-8",
                     _ => "check the permissions of the file",
                 };
-                let rule = format!("{name} must be a readable file: {error}");
-                let error =
-                    ConfigError { key: String::new(), value: None, rule, remedy: remedy.to_owned(), origin: Origin::Default };
+                let rule = format!("must be a readable file: {error}");
+                let error = ConfigError { key: name, value: None, rule, remedy: remedy.to_owned(), origin: Origin::Default };
                 return Err(ConfigErrors(vec![error]));
             }
         };
@@ -286,7 +285,19 @@ impl Schema {
         let mut errors = Vec::new();
         for (_, (path, _)) in flags {
             let key = path.join(".");
-            let remedy = match suggest(&key, known.iter().map(String::as_str)) {
+            // Where the section is right, its name must not make an unlike key look alike.
+            let (section, leaf) = key.rsplit_once('.').unwrap_or(("", &key));
+            let siblings: Vec<&str> = known
+                .iter()
+                .filter_map(|known| known.rsplit_once('.'))
+                .filter(|(of, _)| *of == section)
+                .map(|(_, leaf)| leaf)
+                .collect();
+            let near = match siblings.is_empty() {
+                true => suggest(&key, known.iter().map(String::as_str)).map(str::to_owned),
+                false => suggest(leaf, siblings).map(|near| format!("{section}.{near}")),
+            };
+            let remedy = match near {
                 Some(other) => format!("did you mean --set {other}=...?"),
                 None => "`windlass config show` lists the keys".to_owned(),
             };
@@ -408,7 +419,7 @@ fn unknown_keys(section: &[String], state: &mut State) {
 }
 
 /// Whether a text may name an instance.
-fn is_name(text: &str) -> bool {
+pub(super) fn is_name(text: &str) -> bool {
     (1..=32).contains(&text.len())
         && text.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
         && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_')
