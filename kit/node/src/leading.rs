@@ -13,6 +13,9 @@ use crate::metrics;
 use crate::service::{LeaseRequest, Service, ServiceContext, ServiceError};
 use crate::supervisor::TaskSpawner;
 
+/// How long the lease may be held by another before the log says so. Less would speak at every ordinary start.
+const TELL_AFTER: Duration = Duration::from_secs(1);
+
 /// What a service may do in this node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Role {
@@ -55,9 +58,22 @@ impl Runner {
         loop {
             *self.role.lock() = Role::Standby;
             metrics::lease_held(&request.name, false);
-            let mut held = tokio::select! {
-                held = lease::wait_acquire(&self.store, &request.name, &self.holder, request.ttl) => held?,
-                () = shutdown.cancelled() => return Ok(()),
+            let waiting = lease::wait_acquire(&self.store, &request.name, &self.holder, request.ttl);
+            tokio::pin!(waiting);
+            let mut told = false;
+            let mut held = loop {
+                tokio::select! {
+                    held = &mut waiting => break held.inspect_err(|_| *self.role.lock() = Role::Free)?,
+                    () = shutdown.cancelled() => return Ok(()),
+                    () = tokio::time::sleep(TELL_AFTER), if !told => {
+                        told = true;
+                        tracing::info!(
+                            service = self.service.name(),
+                            lease = %request.name,
+                            "standby: another node acts on this database, or one that was killed did until just now"
+                        );
+                    }
+                }
             };
             *self.role.lock() = Role::Leader;
             metrics::lease_held(&request.name, true);
@@ -80,7 +96,8 @@ impl Runner {
             metrics::lease_held(&request.name, false);
             match ended {
                 Some(result) => {
-                    *self.role.lock() = Role::Standby;
+                    // What failed waits for its next try and says why; to call it a standby would hide that.
+                    *self.role.lock() = if result.is_err() { Role::Free } else { Role::Standby };
                     // Best effort: without it the lease runs out by itself.
                     if let Err(error) = lease::release(&self.store, held).await {
                         tracing::debug!(service = %name, %error, "the lease could not be released");

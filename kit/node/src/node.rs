@@ -1,6 +1,6 @@
 //! One program from many services: start in order, run, stop in order.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -543,7 +543,8 @@ async fn watch(board: Arc<Board>, after: Duration, token: CancellationToken) -> 
     let beat = sd_notify::watchdog_enabled().map_or(WATCH, |limit| WATCH.min(limit / 3)).max(Duration::from_millis(100));
     let mut ticks = tokio::time::interval(beat);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut unready_since: std::collections::BTreeMap<String, Instant> = std::collections::BTreeMap::new();
+    let mut unready_since: BTreeMap<String, Instant> = BTreeMap::new();
+    let mut told: BTreeMap<String, bool> = BTreeMap::new();
     loop {
         tokio::select! {
             _ = ticks.tick() => {}
@@ -562,10 +563,23 @@ async fn watch(board: Arc<Board>, after: Duration, token: CancellationToken) -> 
             let status = &view.status;
             if status.ready.is_ready() {
                 unready_since.remove(&status.name);
+                if told.insert(status.name.clone(), true) != Some(true) {
+                    tracing::info!(service = status.name, state = status.state, "ready");
+                }
                 board.alerts.resolve(&status.name, "not_ready");
                 continue;
             }
+            // Nothing is ready at the very first look; that is no news.
+            let is_first = !told.contains_key(&status.name) && !unready_since.contains_key(&status.name);
             let since = unready_since.entry(status.name.clone()).or_insert_with(Instant::now);
+            if !is_first && told.insert(status.name.clone(), false) != Some(false) {
+                tracing::warn!(
+                    service = status.name,
+                    state = status.state,
+                    reasons = status.ready.reasons().join("; "),
+                    "not ready"
+                );
+            }
             if since.elapsed() >= after {
                 let title = format!("not ready for more than {}", humantime::format_duration(after));
                 let alert = Alert::new(&status.name, "not_ready", Severity::Warning, title, NOT_READY_RUNBOOK);

@@ -265,7 +265,8 @@ async fn finish(mut request: Request, next: Next) -> Response {
     let status = response.status();
     let seconds = started.elapsed().as_secs_f64();
     metrics::http_request(method_name(&method), &route, status.as_u16(), seconds);
-    if status.is_server_error() {
+    // A health check that says no has worked: the node tells of it once, not at every question.
+    if status.is_server_error() && !path.starts_with("/health/") {
         tracing::warn!(request_id = %id, %method, path, status = status.as_u16(), "request failed");
     } else {
         tracing::debug!(request_id = %id, %method, path, status = status.as_u16(), seconds, "request");
