@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use windlass_chain::ChainError;
 use windlass_keys::KeyError;
+use windlass_node::NodeError;
 use windlass_node::config::ConfigErrors;
 use windlass_store::StoreError;
 
@@ -46,12 +47,19 @@ fn hint_of(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
     None.or_else(|| cause.downcast_ref::<KeyError>().and_then(KeyError::hint))
         .or_else(|| cause.downcast_ref::<StoreError>().and_then(StoreError::hint))
         .or_else(|| cause.downcast_ref::<ChainError>().and_then(ChainError::hint))
+        .or_else(|| cause.downcast_ref::<NodeError>().and_then(NodeError::hint))
+        .or_else(|| cause.downcast_ref::<Unavailable>().map(|error| error.hint.to_owned()))
 }
 
 fn code_of(error: &anyhow::Error) -> u8 {
     for cause in error.chain() {
-        if cause.is::<ConfigErrors>() || cause.is::<Usage>() {
+        let setting = cause.downcast_ref::<NodeError>();
+        let setting = setting.is_some_and(|error| matches!(error, NodeError::Secret { .. } | NodeError::OpenInterface { .. }));
+        if setting || cause.is::<ConfigErrors>() || cause.is::<Usage>() {
             return USAGE;
+        }
+        if cause.is::<Unavailable>() {
+            return UNAVAILABLE;
         }
         let transient = None
             .or_else(|| cause.downcast_ref::<KeyError>().map(KeyError::is_transient))
@@ -68,6 +76,16 @@ fn code_of(error: &anyhow::Error) -> u8 {
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(crate) struct Usage(pub(crate) String);
+
+/// A program that should answer does not.
+#[derive(Debug, thiserror::Error)]
+#[error("{text}")]
+pub(crate) struct Unavailable {
+    /// Who did not answer, and why.
+    pub(crate) text: String,
+    /// What the operator can do.
+    pub(crate) hint: &'static str,
+}
 
 #[cfg(test)]
 mod tests {
@@ -88,5 +106,9 @@ mod tests {
         let lost = KeyError::RemoteSigner { host: "h".to_owned(), reason: "r".to_owned(), transient: true };
         assert_eq!(code_of(&anyhow::Error::from(lost).context("outer")), UNAVAILABLE);
         assert_eq!(code_of(&anyhow::Error::from(KeyError::WrongPassword)), FAILURE);
+        assert_eq!(code_of(&anyhow::Error::from(Unavailable { text: "x".to_owned(), hint: "y" }).context("outer")), UNAVAILABLE);
+        let secret = NodeError::Secret { key: "store.url".to_owned(), problem: "no such variable".to_owned() };
+        assert!(hint_of(&secret).is_some());
+        assert_eq!(code_of(&anyhow::Error::from(secret)), USAGE);
     }
 }

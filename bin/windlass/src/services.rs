@@ -35,8 +35,11 @@ pub(crate) fn all_migrations() -> Vec<&'static Migrations> {
 
 /// Builds the configured services on the store of the node.
 pub(crate) async fn build(config: &Config, mut builder: NodeBuilder) -> anyhow::Result<NodeBuilder> {
+    // After the node has installed the recorder, which keeps the texts.
+    windlass_chain::metrics::describe();
+    windlass_store::metrics::describe();
     for (name, section) in config.instances::<PayerConfig>() {
-        let endpoints = connect(config, &section.chain).await?;
+        let endpoints = connect_for_long(config, &section.chain).await?;
         let service = PayerService::new(name, section.clone(), endpoints, builder.store().clone())
             .with_context(|| format!("cannot build payer.{name}"))?;
         builder = builder.service(Arc::new(service) as Arc<dyn Service>);
@@ -49,6 +52,19 @@ pub(crate) async fn connect(config: &Config, chain: &str) -> anyhow::Result<Endp
     // The configuration has checked that every reference names a section.
     let section = config.chain(chain).with_context(|| format!("there is no section [chain.{chain}]"))?;
     Ok(Endpoints::connect(endpoints_config(chain, section)).await?)
+}
+
+/// As [`connect`], for a node: one wrong endpoint must not keep its other services from their work. The services on that chain are
+/// not ready, with the reason, until it is right.
+async fn connect_for_long(config: &Config, chain: &str) -> anyhow::Result<Endpoints> {
+    match connect(config, chain).await {
+        Err(error) if matches!(error.downcast_ref(), Some(ChainError::WrongChain { .. })) => {
+            tracing::error!("{}; services on it are not ready", one_line(&error));
+            let section = config.chain(chain).with_context(|| format!("there is no section [chain.{chain}]"))?;
+            Ok(Endpoints::prepare(endpoints_config(chain, section))?)
+        }
+        result => result,
+    }
 }
 
 fn endpoints_config(name: &str, section: &ChainSection) -> EndpointsConfig {
@@ -70,6 +86,9 @@ pub(crate) struct Finding {
     pub(crate) ok: bool,
     pub(crate) subject: String,
     pub(crate) text: String,
+    /// Whether the same check may succeed later.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) transient: bool,
 }
 
 /// Asks every chain and every contract that the configuration names.
@@ -80,13 +99,33 @@ pub(crate) async fn check_online(config: &Config) -> Vec<Finding> {
     }
     for (name, section) in config.instances::<PayerConfig>() {
         let subject = format!("payer.{name}");
-        let (ok, text) = match check_payer(config, section).await {
-            Ok(text) => (true, text),
-            Err(error) => (false, format!("{error:#}")),
+        let (ok, text, transient) = match check_payer(config, section).await {
+            Ok(text) => (true, text, false),
+            Err(error) => (false, one_line(&error), is_transient(&error)),
         };
-        findings.push(Finding { ok, subject, text });
+        findings.push(Finding { ok, subject, text, transient });
     }
     findings
+}
+
+fn is_transient(error: &anyhow::Error) -> bool {
+    let chain = error.chain().find_map(|cause| cause.downcast_ref::<ChainError>());
+    let payer = error.chain().find_map(|cause| cause.downcast_ref::<windlass_payer::PayerError>());
+    chain.is_some_and(ChainError::is_transient) || payer.is_some_and(windlass_payer::PayerError::is_transient)
+}
+
+/// An error with its causes, each said once.
+fn one_line(error: &anyhow::Error) -> String {
+    let mut line = String::new();
+    for cause in error.chain() {
+        let text = cause.to_string();
+        if line.is_empty() {
+            line = text;
+        } else if !line.contains(&text) {
+            line = if text.starts_with(&line) { text } else { format!("{line}: {text}") };
+        }
+    }
+    line
 }
 
 async fn check_chain(name: &str, section: &ChainSection) -> Finding {
@@ -96,10 +135,12 @@ async fn check_chain(name: &str, section: &ChainSection) -> Finding {
     };
     let subject = format!("chain.{name}");
     match answer.await {
-        Ok((chain_id, head)) => Finding { ok: true, subject, text: format!("chain id {chain_id}, block {}", head.number) },
+        Ok((chain_id, head)) => {
+            Finding { ok: true, subject, text: format!("chain id {chain_id}, block {}", head.number), transient: false }
+        }
         Err(error) => {
             let hint = error.hint().map(|hint| format!("; hint: {hint}")).unwrap_or_default();
-            Finding { ok: false, subject, text: format!("{error}{hint}") }
+            Finding { ok: false, subject, text: format!("{error}{hint}"), transient: error.is_transient() }
         }
     }
 }

@@ -147,8 +147,52 @@ fn a_configuration_for_a_service_is_written_and_then_found_wanting() {
     run_ok(folder.path(), &["init", "payer", "--name", "gnosis", "--out", "windlass.toml"]);
     let again = run(folder.path(), &["init", "payer", "--out", "windlass.toml"]);
     assert!(!again.status.success(), "an existing file is never replaced");
-    let output = run(folder.path(), &["config", "check"]);
-    assert!(String::from_utf8_lossy(&output.stderr).contains("payer.gnosis"), "the template names what must be filled in");
+    assert_eq!(run(folder.path(), &["init", "payer", "--name", "Bad.Name"]).status.code(), Some(2));
+    // The file is whole; only the chain can say what in it is wrong.
+    let output = run_ok(folder.path(), &["config", "check"]);
+    assert!(output.contains("payer.gnosis"), "{output}");
+    std::fs::write(folder.path().join("dead.toml"), dead_chain()).unwrap();
+    let output = run(folder.path(), &["--config", "dead.toml", "config", "check", "--online"]);
+    assert_eq!(output.status.code(), Some(3), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// A configuration whose only endpoint does not answer.
+fn dead_chain() -> String {
+    "[chain.a]\nurls = [\"http://127.0.0.1:1\"]\n[payer.p]\nchain = \"a\"\n\
+     contract = \"0x3C44CdDdB6a900fa2b585dd299e03d12FA4293BC\"\n"
+        .to_owned()
+}
+
+/// The exit code says whose turn it is: the user's (2) or time's (3). Nothing is made where nothing was.
+#[test]
+fn mistakes_and_absences_have_their_codes() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("bad.toml"), "[node]\nfrob = 1\n").unwrap();
+    std::fs::create_dir(folder.path().join("full")).unwrap();
+    std::fs::write(folder.path().join("full/file"), "x").unwrap();
+    for (arguments, code, word) in [
+        (&["status", "--url", "http://127.0.0.1:1"][..], 3, "no node answers at http://127.0.0.1:1"),
+        (&["status", "--url", "ftp://secret@host"], 2, "http://"),
+        (&["keys", "new", "--words", "13"], 2, "12, 15, 18, 21 or 24"),
+        (&["backup", "b.db"], 2, "there is no database"),
+        (&["export", "folder"], 2, "there is no database"),
+        (&["keys", "sign-once", "export", "--out", "promises"], 2, "there is no database"),
+        (&["--config", "none.toml", "config", "check"], 2, "none.toml\n"),
+        (&["--set", "node.frob=1", "config", "check"], 2, "config show"),
+        (&["--config", "bad.toml", "payer", "status"], 2, "bad.toml:2:1"),
+        (&["payer", "status"], 2, "no agreement"),
+        (&["demo", "--once", "--keep", "full"], 2, "not empty"),
+    ] {
+        let output = run(folder.path(), arguments);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {stderr}");
+        assert!(stderr.contains(word), "{arguments:?}: {stderr}");
+        assert!(!stderr.contains("secret"), "{stderr}");
+        assert!(output.stdout.is_empty(), "{arguments:?}");
+    }
+    let mut left: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    left.sort();
+    assert_eq!(left, ["bad.toml", "full"]);
 }
 
 #[test]

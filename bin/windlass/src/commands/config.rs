@@ -9,7 +9,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use serde::Serialize;
 use windlass_node::config::{Config, Sources};
 
-use crate::exit::Usage;
+use crate::exit::{Unavailable, Usage};
 use crate::global::Global;
 use crate::output::{Output, note, table};
 use crate::services;
@@ -28,6 +28,9 @@ impl ServiceKind {
         }
     }
 }
+
+/// The chain that the templates of services name.
+const EXAMPLE_CHAIN: &str = "gnosis";
 
 /// Options of `windlass init`.
 #[derive(Debug, Args)]
@@ -72,9 +75,14 @@ pub(crate) fn load(global: &Global) -> anyhow::Result<Config> {
 
 pub(crate) fn init(init: &Init, output: Output) -> anyhow::Result<()> {
     let kind = init.service.name();
-    let text = services::schema()
-        .template(kind, &init.name)
-        .ok_or_else(|| Usage(format!("`{}` cannot be the name of an instance: use a-z, 0-9, - and _", init.name)))?;
+    let schema = services::schema();
+    // The section names a chain, so the file is whole only with that chain.
+    let sections = [schema.template("chain", EXAMPLE_CHAIN), schema.template(kind, &init.name)];
+    let [Some(chain), Some(section)] = sections else {
+        let rule = "a name is 1 to 32 of a-z, 0-9, - and _, and begins with a letter or digit";
+        return Err(Usage(format!("`{}` cannot be the name of an instance: {rule}", init.name)).into());
+    };
+    let text = format!("{chain}\n{section}");
     let Some(path) = &init.out else {
         output.result(&text, String::clone)?;
         return Ok(());
@@ -87,7 +95,7 @@ pub(crate) fn init(init: &Init, output: Output) -> anyhow::Result<()> {
     let mut file = options.open(path).with_context(|| format!("cannot create {}", path.display()))?;
     file.write_all(text.as_bytes())?;
     file.sync_all()?;
-    note(&format!("Wrote {0}. Fill in what is required, then: windlass --config {0} config check", path.display()));
+    note(&format!("Wrote {0}. Fill in what stands open, then: windlass --config {0} config check --online", path.display()));
     Ok(())
 }
 
@@ -128,16 +136,24 @@ async fn check(global: &Global, online: bool, output: Output) -> anyhow::Result<
     }
     let findings = if online { services::check_online(&config).await } else { Vec::new() };
     let failed = findings.iter().filter(|finding| !finding.ok).count();
+    let transient = findings.iter().all(|finding| finding.ok || finding.transient);
     output.result(&Checked { services, findings }, |checked| {
-        let mut lines = vec![format!("configuration: ok, {} services", checked.services.len())];
+        let mut lines = vec![match checked.services.as_slice() {
+            [] => "configuration: ok, no services".to_owned(),
+            services => format!("configuration: ok, services: {}", services.join(", ")),
+        }];
         for finding in &checked.findings {
             let mark = if finding.ok { "ok    " } else { "FAILED" };
             lines.push(format!("{mark} {}: {}", finding.subject, finding.text));
         }
         lines.join("\n")
     })?;
-    if failed > 0 {
-        anyhow::bail!("{failed} of the checks against the chains failed");
+    let text = format!("{failed} of the checks against the chains failed");
+    match (failed, transient) {
+        (0, _) => Ok(()),
+        (_, true) => {
+            Err(Unavailable { text, hint: "nothing that answered was wrong; try again when the endpoints are up" }.into())
+        }
+        (_, false) => Err(anyhow::Error::msg(text)),
     }
-    Ok(())
 }

@@ -15,7 +15,7 @@ use windlass_outbox::{Intent, Outbox, OutboxConfig, State, Until};
 use windlass_store::Store;
 
 use crate::exit::Usage;
-use crate::output::{Output, note};
+use crate::output::Output;
 
 /// The subcommands.
 #[derive(Debug, Subcommand)]
@@ -123,7 +123,8 @@ async fn deploy_token(token: &Token, output: Output) -> anyhow::Result<()> {
         deployed.transaction = Some(transaction);
     }
     output.result(&deployed, |deployed| match deployed.address {
-        Some(address) => format!("TestToken deployed to {address}"),
+        Some(address) if token.mint.is_zero() => format!("TestToken deployed to {address}"),
+        Some(address) => format!("TestToken deployed to {address}\nminted {} base units to {}", token.mint, deployed.deployer),
         None => format!("would deploy TestToken as {} on chain {}", deployed.deployer, deployed.chain_id),
     })?;
     Ok(())
@@ -139,7 +140,6 @@ async fn send(outbox: &Outbox, token: &Token, code: alloy_primitives::Bytes) -> 
         let intent = Intent::new("mint", address).with_data(alloy_sol_types::SolCall::abi_encode(&mint)).with_confirmations(1);
         let minted = outbox.wait(outbox.submit(intent).await?, Until::Included).await?;
         ensure!(!matches!(minted.state, State::Reverted(_) | State::Dropped(_)), "minting ended as {}", minted.state);
-        note(&format!("minted {} base units to {}", token.mint, outbox.account()));
     }
     Ok((address, status.tx_hash.map(|hash| hash.to_string()).unwrap_or_default()))
 }

@@ -11,6 +11,9 @@ use windlass_keys::keystore::Strength;
 use windlass_keys::{Coin, Keystore, LocalSigner, Mnemonic, Secret, SecretSource, Signer as _, sign_once};
 use windlass_store::Store;
 
+use super::store;
+use crate::exit::Usage;
+use crate::global::Global;
 use crate::output::{Output, note, table};
 
 /// The subcommands.
@@ -54,7 +57,7 @@ impl From<CoinName> for Coin {
 #[derive(Debug, Args)]
 pub(crate) struct New {
     /// Number of words: 12, 15, 18, 21 or 24
-    #[arg(long, default_value_t = 24)]
+    #[arg(long, default_value_t = 24, value_parser = parse_words)]
     words: usize,
     /// How many addresses to derive
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
@@ -62,6 +65,11 @@ pub(crate) struct New {
     /// Whose addresses
     #[arg(long, value_enum, default_value_t = CoinName::Ethereum)]
     coin: CoinName,
+}
+
+fn parse_words(text: &str) -> Result<usize, String> {
+    let lengths = [12, 15, 18, 21, 24];
+    text.parse().ok().filter(|words| lengths.contains(words)).ok_or_else(|| "a phrase has 12, 15, 18, 21 or 24 words".to_owned())
 }
 
 #[derive(Debug, Args)]
@@ -122,18 +130,18 @@ pub(crate) struct List {
 pub(crate) enum SignOnce {
     /// Write every promise to a file, one JSON object per line
     Export {
-        /// Database URL: sqlite:PATH or postgres://…
-        #[arg(long, env = "WINDLASS_STORE_URL", hide_env_values = true, default_value = "sqlite:windlass.db")]
-        store: String,
+        /// Database URL (sqlite:PATH or postgres://…) instead of the configuration's
+        #[arg(long, env = "WINDLASS_STORE_URL", hide_env_values = true)]
+        store: Option<String>,
         /// The file to write; it must not exist
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
     },
     /// Take over the promises of another installation: all, or none at the first conflict
     Import {
-        /// Database URL: sqlite:PATH or postgres://…
-        #[arg(long, env = "WINDLASS_STORE_URL", hide_env_values = true, default_value = "sqlite:windlass.db")]
-        store: String,
+        /// Database URL (sqlite:PATH or postgres://…) instead of the configuration's
+        #[arg(long, env = "WINDLASS_STORE_URL", hide_env_values = true)]
+        store: Option<String>,
         /// The file to read
         file: PathBuf,
     },
@@ -154,7 +162,7 @@ struct Wallet {
     addresses: Vec<Address>,
 }
 
-pub(crate) async fn run(command: Command, output: Output) -> anyhow::Result<()> {
+pub(crate) async fn run(command: Command, global: &Global, output: Output) -> anyhow::Result<()> {
     match command {
         Command::New(new) => {
             let mnemonic = Mnemonic::generate(new.words)?;
@@ -182,17 +190,18 @@ pub(crate) async fn run(command: Command, output: Output) -> anyhow::Result<()> 
             Ok(())
         }
         Command::List(list) => run_list(&list.folder, output),
-        Command::SignOnce(command) => run_sign_once(command, output).await,
+        Command::SignOnce(command) => run_sign_once(command, global, output).await,
     }
 }
 
 /// Fetches a secret named on the command line. A plain one is refused: every user of the machine can read a process list.
 fn resolve(option: &str, source: &SecretSource) -> anyhow::Result<Secret<String>> {
     if source.is_plain() {
-        bail!(
+        let text = format!(
             "{option} must not be the secret itself, because command lines can be read by others\n\
              hint: put it into a file and give file:PATH, or use env:NAME or command:PROGRAM"
         );
+        return Err(Usage(text).into());
     }
     source.resolve().with_context(|| format!("cannot get {option}"))
 }
@@ -270,10 +279,10 @@ fn run_list(folder: &Path, output: Output) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn run_sign_once(command: SignOnce, output: Output) -> anyhow::Result<()> {
+async fn run_sign_once(command: SignOnce, global: &Global, output: Output) -> anyhow::Result<()> {
     match command {
         SignOnce::Export { store, out } => {
-            let store = open_store(&store).await?;
+            let store = promises(store::open_existing(store.as_deref(), global).await?).await?;
             let file = File::create_new(&out).with_context(|| format!("cannot create {}", out.display()))?;
             let mut writer = BufWriter::new(&file);
             let written = sign_once::export(&store, &mut writer).await?;
@@ -283,8 +292,8 @@ async fn run_sign_once(command: SignOnce, output: Output) -> anyhow::Result<()> 
             output.result(&written, |written| format!("{written} promises written"))?;
         }
         SignOnce::Import { store, file } => {
-            let store = open_store(&store).await?;
             let opened = File::open(&file).with_context(|| format!("cannot open {}", file.display()))?;
+            let store = promises(store::open(store.as_deref(), global).await?).await?;
             let report = sign_once::import(&store, &mut BufReader::new(opened)).await?;
             let counts = serde_json::json!({ "added": report.added, "known": report.known });
             output.result(&counts, |_| format!("{} promises added, {} were known", report.added, report.known))?;
@@ -293,8 +302,8 @@ async fn run_sign_once(command: SignOnce, output: Output) -> anyhow::Result<()> 
     Ok(())
 }
 
-async fn open_store(url: &str) -> anyhow::Result<Store> {
-    let store = Store::open(url).await?;
+/// The database with the tables of the promises.
+async fn promises(store: Store) -> anyhow::Result<Store> {
     store.migrate(&sign_once::MIGRATIONS).await?;
     Ok(store)
 }

@@ -36,7 +36,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             Command::Config(command) => config::run(command, &global, output).await?,
             Command::Run => run::node(&global).await?,
             Command::Status(options) => status::run(&options, &global, output).await?,
-            Command::Keys(command) => keys::run(command, output).await?,
+            Command::Keys(command) => keys::run(command, &global, output).await?,
             Command::Contracts(command) => contracts::run(command, output).await?,
             Command::Devnet(options) => devnet::run(options, output, until_interrupted()?).await?,
             Command::Backup(target) => store::backup(&target, &global, output).await?,

@@ -3,9 +3,11 @@
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use windlass_chain::Endpoints;
+use windlass_node::config::Config;
 use windlass_node::logs::Logs;
 use windlass_node::{NodeBuilder, Outcome};
 use windlass_payer::cli::{Handles, PayerCommand};
@@ -13,6 +15,7 @@ use windlass_payer::{PayerConfig, PayerError};
 use windlass_store::Store;
 
 use super::config;
+use crate::exit::USAGE;
 use crate::global::Global;
 use crate::output::{Output, note};
 use crate::services;
@@ -47,27 +50,41 @@ fn explain_empty(path: &Path) -> String {
 
 /// Runs one of the payer's commands.
 pub(crate) async fn payer(command: PayerCommand, global: &Global, output: Output) -> ExitCode {
-    let handles = PayerHandles { global: global.clone() };
+    let handles = PayerHandles { global: global.clone(), usage: AtomicBool::new(false) };
     let (mut stdout, mut stderr) = (std::io::stdout(), std::io::stderr());
     let mut streams = windlass_payer::cli::Output { stdout: &mut stdout, stderr: &mut stderr, json: output.is_json() };
-    ExitCode::from(windlass_payer::cli::run(command, &handles, &mut streams).await)
+    let exit = windlass_payer::cli::run(command, &handles, &mut streams).await;
+    // A wrong configuration has the same code here as everywhere.
+    if handles.usage.load(Ordering::Relaxed) { ExitCode::from(USAGE) } else { ExitCode::from(exit) }
 }
 
 /// What the payer's commands need of the program. Nothing is opened before a command asks for it.
 struct PayerHandles {
     global: Global,
+    /// Whether the configuration was found wrong.
+    usage: AtomicBool,
+}
+
+impl PayerHandles {
+    fn load(&self) -> Result<Config, PayerError> {
+        config::load(&self.global).map_err(|error| {
+            self.usage.store(true, Ordering::Relaxed);
+            setup(error)
+        })
+    }
 }
 
 #[async_trait]
 impl Handles for PayerHandles {
     async fn section(&self, name: Option<&str>) -> Result<(String, PayerConfig), PayerError> {
-        let config = config::load(&self.global).map_err(setup)?;
+        let config = self.load()?;
         let mut all = config.instances::<PayerConfig>().map(|(name, section)| (name.to_owned(), section.clone()));
         let found = match name {
             Some(name) => all.find(|(known, _)| known == name),
             None => all.next().filter(|_| all.next().is_none()),
         };
         found.ok_or_else(|| {
+            self.usage.store(true, Ordering::Relaxed);
             let known: Vec<_> = config.instances::<PayerConfig>().map(|(name, _)| name.to_owned()).collect();
             setup(anyhow::Error::msg(match (name, known.is_empty()) {
                 (_, true) => {
@@ -81,12 +98,12 @@ impl Handles for PayerHandles {
     }
 
     async fn chain(&self, name: &str) -> Result<Endpoints, PayerError> {
-        let config = config::load(&self.global).map_err(setup)?;
+        let config = self.load()?;
         services::connect(&config, name).await.map_err(setup)
     }
 
     async fn store(&self) -> Result<Store, PayerError> {
-        let config = config::load(&self.global).map_err(setup)?;
+        let config = self.load()?;
         std::fs::create_dir_all(&config.node().data_dir).map_err(|error| setup(error.into()))?;
         let url = services::store_url(&config).map_err(setup)?;
         Store::open(url.expose()).await.map_err(|error| setup(error.into()))

@@ -1,5 +1,6 @@
 //! `windlass status`: what a running node says of itself, over its own HTTP interface.
 
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -9,8 +10,10 @@ use url::Url;
 use windlass_keys::SecretSource;
 
 use super::config;
+use crate::exit::{Unavailable, Usage};
 use crate::global::Global;
-use crate::output::{Output, is_interactive, table};
+use crate::output::{Output, is_interactive, note, table};
+use crate::services;
 
 /// Options.
 #[derive(Debug, Args)]
@@ -18,7 +21,7 @@ pub(crate) struct Status {
     /// Base URL of the node, instead of the configuration's http.listen
     #[arg(long)]
     url: Option<Url>,
-    /// Bearer token of the node: env:NAME, file:PATH or command:PROGRAM …
+    /// Bearer token of the node, instead of the configuration's first: env:NAME, file:PATH or command:PROGRAM …
     #[arg(long, value_name = "SOURCE")]
     token: Option<SecretSource>,
     /// Repeat every two seconds until interrupted
@@ -32,35 +35,88 @@ const WATCH_INTERVAL: Duration = Duration::from_secs(2);
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 pub(crate) async fn run(options: &Status, global: &Global, output: Output) -> anyhow::Result<()> {
-    let base = match &options.url {
-        Some(url) => url.clone(),
-        None => Url::parse(&format!("http://{}", config::load(global)?.http().listen))?,
-    };
-    let url = base.join("v1/status")?;
+    let (base, token) = target(options, global)?;
     let client = reqwest::Client::builder().timeout(TIMEOUT).build()?;
-    loop {
-        let mut request = client.get(url.clone());
-        if let Some(token) = &options.token {
-            request = request.bearer_auth(token.resolve()?.expose());
-        }
-        let answer = request
-            .send()
-            .await
-            .map_err(reqwest::Error::without_url)
-            .with_context(|| format!("no node answers at {base}; is `windlass run` up?"))?;
-        let code = answer.status();
-        anyhow::ensure!(code.is_success(), "the node at {base} answered HTTP {}", code.as_u16());
-        let status: Value = answer.json().await.context("the answer is not the status of a windlass node")?;
-        if options.watch && is_interactive() {
-            // Clear the screen and go to its corner, as `watch` does.
-            crate::output::note("\x1b[2J\x1b[H");
-        }
-        output.result(&status, render)?;
-        if !options.watch {
-            return Ok(());
-        }
-        tokio::time::sleep(WATCH_INTERVAL).await;
+    let status = ask(&client, &base, token.as_ref()).await?;
+    show(&status, options, output)?;
+    if !options.watch {
+        return Ok(());
     }
+    loop {
+        tokio::time::sleep(WATCH_INTERVAL).await;
+        match ask(&client, &base, token.as_ref()).await {
+            Ok(status) => show(&status, options, output)?,
+            // Whoever watches a restart wants to see its end.
+            Err(error) if error.is::<Unavailable>() => note(&format!("{error}")),
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Where the node listens, and the token that it wants.
+fn target(options: &Status, global: &Global) -> anyhow::Result<(Url, Option<String>)> {
+    let given = options.token.as_ref().map(|token| token.resolve().map(|token| token.expose().clone())).transpose()?;
+    if let Some(url) = &options.url {
+        if !matches!(url.scheme(), "http" | "https") {
+            return Err(Usage(format!("--url must begin with http:// or https://, not {}://", url.scheme())).into());
+        }
+        return Ok((url.clone(), given));
+    }
+    let http = config::load(global)?.http();
+    let mut listen = http.listen;
+    if listen.ip().is_unspecified() {
+        // "Every address" is none that can be called.
+        listen.set_ip(if listen.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() });
+    }
+    let own = || http.tokens.first().map(|token| services::resolve(token).map_err(Usage)).transpose();
+    let token = match given {
+        Some(token) => Some(token),
+        None => own()?.map(|token| token.expose().to_owned()),
+    };
+    Ok((Url::parse(&format!("http://{listen}"))?, token))
+}
+
+async fn ask(client: &reqwest::Client, base: &Url, token: Option<&String>) -> anyhow::Result<Value> {
+    let mut request = client.get(base.join("v1/status")?);
+    if let Some(token) = token {
+        request = request.bearer_auth(token);
+    }
+    let answer = request.send().await.map_err(|error| no_answer(base, &error))?;
+    let code = answer.status();
+    if code == reqwest::StatusCode::UNAUTHORIZED {
+        return Err(Usage(format!("the node at {} wants another token: give --token", shown(base))).into());
+    }
+    anyhow::ensure!(code.is_success(), "the node at {} answered HTTP {}", shown(base), code.as_u16());
+    let status: Value = answer
+        .json()
+        .await
+        .map_err(reqwest::Error::without_url)
+        .with_context(|| format!("what answers at {} is not a windlass node", shown(base)))?;
+    anyhow::ensure!(status.get("services").is_some(), "what answers at {} is not a windlass node", shown(base));
+    Ok(status)
+}
+
+/// Scheme, host and port: the rest of an address may be secret.
+fn shown(base: &Url) -> String {
+    base.origin().ascii_serialization()
+}
+
+fn no_answer(base: &Url, error: &reqwest::Error) -> Unavailable {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(next) = cause.source() {
+        cause = next;
+    }
+    let why = if error.is_timeout() { format!("nothing within {} s", TIMEOUT.as_secs()) } else { cause.to_string() };
+    let hint = "start one with `windlass run`, or say where it listens: --url http://HOST:PORT";
+    Unavailable { text: format!("no node answers at {}: {why}", shown(base)), hint }
+}
+
+fn show(status: &Value, options: &Status, output: Output) -> std::io::Result<()> {
+    if options.watch && is_interactive() {
+        // Clear the screen and go to its corner, as `watch` does.
+        note("\x1b[2J\x1b[H");
+    }
+    output.result(status, render)
 }
 
 fn render(status: &Value) -> String {

@@ -11,9 +11,11 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use clap::{Args, Subcommand};
 
 use self::report::Report;
+use crate::exit::Usage;
 use crate::output::{Output, note};
 
 /// Options.
@@ -52,7 +54,11 @@ pub(crate) async fn run(options: Demo, output: Output) -> anyhow::Result<ExitCod
     let temporary = tempfile::tempdir()?;
     let folder = match &options.keep {
         Some(folder) => {
-            std::fs::create_dir_all(folder)?;
+            std::fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
+            // The chain is new each time; rows of an earlier one would contradict it.
+            if std::fs::read_dir(folder)?.next().is_some() {
+                return Err(Usage(format!("--keep {}: the folder is not empty; name a new one", folder.display())).into());
+            }
             folder.canonicalize()?
         }
         None => temporary.path().to_owned(),

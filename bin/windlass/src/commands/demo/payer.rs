@@ -23,6 +23,7 @@ use windlass_payer::payments::{self, SendOptions};
 use windlass_payer::ports::contract::ContractReader;
 
 use super::report::Report;
+use super::stand_in;
 use crate::output::note;
 use crate::services;
 
@@ -37,18 +38,30 @@ const LOOK: Duration = Duration::from_millis(25);
 const LIVE_BLOCK_MS: u64 = 1_000;
 /// How long each payment of the live demonstration lasts, in seconds.
 const LIVE_PAID_SECONDS: u64 = 20;
+/// When the agreement begins to count, in seconds after its deployment.
+const START_AFTER_SECONDS: u64 = 10;
 /// How long each payment of the short demonstration lasts, in seconds of the chain's time.
 const PAID_SECONDS: u64 = 3_600;
 
 /// Plays the part once, and for ever again if a person watches (`live`).
 pub(super) async fn play(folder: &Path, listen: SocketAddr, live: bool, report: &mut Report) -> anyhow::Result<()> {
-    let stage = Stage::set(folder, listen, live, report).await?;
+    let interrupted = super::super::until_interrupted()?;
+    let stage = tokio::select! {
+        stage = Stage::set(folder, listen, live, report) => stage?,
+        () = interrupted.cancelled() => return ended_early(live),
+    };
     let result = tokio::select! {
         result = stage.act(live, report) => result,
-        () = stage.interrupted.cancelled() => Ok(()),
+        () = interrupted.cancelled() => ended_early(live),
     };
-    stage.strike().await?;
-    result
+    let struck = stage.strike().await;
+    result.and(struck)
+}
+
+/// Whoever watches ends it when he has seen enough; who wants the whole part did not get it.
+fn ended_early(live: bool) -> anyhow::Result<()> {
+    ensure!(live, "interrupted before its end");
+    Ok(())
 }
 
 /// Everything that stands while the part is played.
@@ -61,13 +74,12 @@ struct Stage {
     reader: ContractReader,
     contract: Address,
     pid_file: PathBuf,
-    stand_in: Child,
+    keyper: Keyper,
     health: reqwest::Url,
     client: reqwest::Client,
     node: JoinHandle<anyhow::Result<()>>,
     node_shutdown: CancellationToken,
     sender_shutdown: CancellationToken,
-    interrupted: CancellationToken,
 }
 
 impl Stage {
@@ -99,7 +111,9 @@ impl Stage {
         let sender_shutdown = CancellationToken::new();
         let sender = tokio::spawn(send_until(outbox.clone(), sender_shutdown.clone()));
         let head = endpoints.head().await?;
-        let (token, contract) = deploy(&outbox, deployer.address(), &keypers, head.timestamp).await?;
+        // Counted from a moment after the first payment: the part begins with an agreement that is in order.
+        let start = head.timestamp.saturating_add(START_AFTER_SECONDS);
+        let (token, contract) = deploy(&outbox, deployer.address(), &keypers, start).await?;
         let reader = ContractReader::new(endpoints.clone(), contract, 1);
         let listed = call(&endpoints, contract, KeyperPayer::getKeypersCall {}).await?;
         ensure!(listed == keypers, "the contract lists {listed:?}, not the keypers that it was given");
@@ -107,7 +121,7 @@ impl Stage {
 
         report.step(SERVICE, "start a stand-in keyper and the node that guards it");
         let pid_file = folder.join("keyper.pid");
-        let stand_in = start_stand_in(&pid_file)?;
+        let keyper = Keyper::start(&pid_file)?;
         wait_for("the stand-in keyper to write its process id", || async { Ok(running_pid(&pid_file).is_some()) }).await?;
         let file = write_configuration(folder, listen, server.ws_url().as_str(), Some((contract, &pid_file)))?;
         let config = services::schema().load(&Sources::from_system(&file, true, Vec::new())?)?;
@@ -117,7 +131,6 @@ impl Stage {
         let node = services::build(&config, builder).await?.build().await?;
         let address = node.address().context("the node does not listen")?;
         let node_shutdown = node.shutdown_token();
-        let interrupted = super::super::until_interrupted()?;
         let node = tokio::spawn(async move { node.run_until(std::future::pending()).await.map(|_| ()).map_err(Into::into) });
         let stage = Self {
             devnet,
@@ -128,13 +141,12 @@ impl Stage {
             reader,
             contract,
             pid_file,
-            stand_in,
+            keyper,
             health: format!("http://{address}/health/").parse()?,
             client: reqwest::Client::builder().timeout(PATIENCE).build()?,
             node,
             node_shutdown,
             sender_shutdown,
-            interrupted,
         };
         stage.mine_if_idle(live, 0);
         wait_for("the service to be ready", || stage.answers("ready", 200)).await?;
@@ -160,8 +172,8 @@ impl Stage {
         let total = self.pay_until_ahead(seconds).await?;
         self.mine_if_idle(live, 0);
         wait_for("the health check to say paid", || self.answers("paid/demo", 200)).await?;
-        let pid = running_pid(&self.pid_file);
         wait_for("the keyper to run", || async { Ok(running_pid(&self.pid_file).is_some()) }).await?;
+        let pid = running_pid(&self.pid_file);
         report.done(format!("isPaid() is true, totalPaid() {total}, keyper runs as process {}", show(pid)));
         Ok(())
     }
@@ -230,16 +242,12 @@ impl Stage {
     }
 
     /// Stops everything in order.
-    async fn strike(mut self) -> anyhow::Result<()> {
+    async fn strike(self) -> anyhow::Result<()> {
         self.node_shutdown.cancel();
         let node = self.node.await?;
         self.sender_shutdown.cancel();
         self.sender.await?;
-        if let Some(pid) = running_pid(&self.pid_file) {
-            terminate(pid)?;
-        }
-        // The first stand-in is a child of ours; the resumed one belongs to the system.
-        let _ = self.stand_in.wait();
+        drop(self.keyper);
         self.server.shutdown().await;
         node
     }
@@ -294,13 +302,17 @@ fn write_configuration(
     let data = folder.join("data");
     std::fs::create_dir_all(&data)?;
     let mut text = format!(
-        "[node]\ndata_dir = {data:?}\n\n[http]\nlisten = \"{listen}\"\n\n[log]\nlevel = \"warn\"\n\n\
+        "[node]\ndata_dir = {data:?}\n\n[http]\nlisten = \"{listen}\"\n\n[log]\nlevel = \"warn,windlass_node::alerts=error\"\n\n\
          [chain.devnet]\nurls = [\"{ws_url}\"]\nchain_id = 31337\n",
         data = data.display().to_string(),
     );
     if let Some((contract, pid_file)) = agreement {
         let program = std::env::current_exe()?;
-        let resume = format!("'{}' demo stand-in --pid-file '{}' >/dev/null 2>&1 &", program.display(), pid_file.display());
+        let mut resume = format!("'{}'", program.display());
+        for argument in stand_in::arguments(pid_file) {
+            resume.push_str(&format!(" '{}'", argument.display()));
+        }
+        resume.push_str(" >/dev/null 2>&1 &");
         text.push_str(&format!(
             "\n[payer.demo]\nchain = \"devnet\"\ncontract = \"{contract}\"\nconfirm_blocks = 2\nconfirm_time = \"0s\"\n\
              settle = \"0s\"\nresume = true\nwarn_before = []\n\n[payer.demo.signal]\npid_file = {pid:?}\nresume = {resume:?}\n",
@@ -312,23 +324,41 @@ fn write_configuration(
     Ok(path)
 }
 
-fn start_stand_in(pid_file: &Path) -> anyhow::Result<Child> {
-    Command::new(std::env::current_exe()?)
-        .args(["demo", "stand-in", "--pid-file"])
-        .arg(pid_file)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .context("cannot start the stand-in keyper")
+/// The stand-in keyper: the one that was started here, or the one that the service started again.
+struct Keyper {
+    first: Child,
+    pid_file: PathBuf,
+}
+
+impl Keyper {
+    fn start(pid_file: &Path) -> anyhow::Result<Self> {
+        let first = Command::new(std::env::current_exe()?)
+            .args(stand_in::arguments(pid_file))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .context("cannot start the stand-in keyper")?;
+        Ok(Self { first, pid_file: pid_file.to_owned() })
+    }
+}
+
+impl Drop for Keyper {
+    /// None stays behind, however the demonstration ends. (One that is killed takes its keyper along: see `stand_in`.)
+    fn drop(&mut self) {
+        if let Some(pid) = running_pid(&self.pid_file) {
+            let _ = terminate(pid);
+        }
+        // The first is a child of ours; the one that was started again belongs to the system.
+        let _ = self.first.kill();
+        let _ = self.first.wait();
+    }
 }
 
 /// The process in the file, if it runs. A process that ended and was not waited for does not run.
 fn running_pid(pid_file: &Path) -> Option<u32> {
     let pid: u32 = std::fs::read_to_string(pid_file).ok()?.trim().parse().ok()?;
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let (_, state) = stat.rsplit_once(") ")?;
-    (!state.starts_with('Z')).then_some(pid)
+    stand_in::runs(pid).then_some(pid)
 }
 
 fn terminate(pid: u32) -> anyhow::Result<()> {
