@@ -388,7 +388,7 @@ impl Inner {
         let needed = row.intent.simulate || row.intent.gas_limit.is_none();
         needed
             && memory.estimates.get(&row.intent.id).is_none_or(|known| {
-                let waited = known.at.0.saturating_add(millis(self.config.revert_recheck)) <= now.0;
+                let waited = machine::elapsed(known.at, self.config.revert_recheck, now);
                 match known.gas {
                     // An estimate of an older head may no longer suffice.
                     Gas::Limit(_) => known.head != seen.head.number,
@@ -730,10 +730,6 @@ struct Offer {
     raw: alloy_primitives::Bytes,
     /// Owner, its stored state, and whether it is held.
     intent: Option<(IntentId, State, bool)>,
-}
-
-fn millis(span: Duration) -> i64 {
-    i64::try_from(span.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// A node's words, short and without characters that a text column refuses.

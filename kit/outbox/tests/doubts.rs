@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use alloy_primitives::Address;
 use async_trait::async_trait;
 use serde_json::{Value, json};
-use support::{START, TARGET, World, config, intent, marker, open, worlds};
+use support::{START, TARGET, World, config, intent, marker, worlds};
 use windlass_chain::{Answer, Endpoints, Rpc, RpcError};
 use windlass_outbox::{Hold, Outbox, OutboxConfig, State};
 use windlass_sim::chain::{CallOutcome, Fate, SimChain, SimChainConfig, ether, revert_with};
@@ -59,11 +59,7 @@ async fn a_clock_that_goes_back_does_not_freeze_a_held_intent() {
         assert!(matches!(world.status(id).await.hold, Some(Hold::WouldRevert { .. })));
         world.clock.set(START);
         open_for_all.store(true, Ordering::Relaxed);
-        // A new process: nothing is remembered but the rows.
-        let outbox =
-            open(&world.store, &world.rpc, &world.clock, &world.signer, &OutboxConfig { holder: "one".to_owned(), ..config() })
-                .await;
-        outbox.turn(world.now()).await.unwrap();
+        world.turn().await;
         assert_eq!(world.status(id).await.state, State::Broadcast);
     }
 }
