@@ -1,5 +1,6 @@
 //! The payer's part: an agreement is deployed, paid, lapses, and is paid again; the guarded program follows.
 
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -70,7 +71,6 @@ struct Stage {
     server: DevnetServer,
     endpoints: Endpoints,
     outbox: Outbox,
-    sender: JoinHandle<()>,
     reader: ContractReader,
     contract: Address,
     pid_file: PathBuf,
@@ -79,7 +79,6 @@ struct Stage {
     client: reqwest::Client,
     node: JoinHandle<anyhow::Result<()>>,
     node_shutdown: CancellationToken,
-    sender_shutdown: CancellationToken,
 }
 
 impl Stage {
@@ -117,6 +116,9 @@ impl Stage {
         let reader = ContractReader::new(endpoints.clone(), contract, 1);
         let listed = call(&endpoints, contract, KeyperPayer::getKeypersCall {}).await?;
         ensure!(listed == keypers, "the contract lists {listed:?}, not the keypers that it was given");
+        // From here on the service sends for the account; payments are only recorded here, as `windlass payer pay` does beside a node.
+        sender_shutdown.cancel();
+        sender.await?;
         report.done(format!("token {token}, contract {contract}, getKeypers() agrees"));
 
         report.step(SERVICE, "start a stand-in keyper and the node that guards it");
@@ -137,7 +139,6 @@ impl Stage {
             server,
             endpoints,
             outbox,
-            sender,
             reader,
             contract,
             pid_file,
@@ -146,7 +147,6 @@ impl Stage {
             client: reqwest::Client::builder().timeout(PATIENCE).build()?,
             node,
             node_shutdown,
-            sender_shutdown,
         };
         stage.mine_if_idle(live, 0);
         wait_for("the service to be ready", || stage.answers("ready", 200)).await?;
@@ -245,8 +245,6 @@ impl Stage {
     async fn strike(self) -> anyhow::Result<()> {
         self.node_shutdown.cancel();
         let node = self.node.await?;
-        self.sender_shutdown.cancel();
-        self.sender.await?;
         drop(self.keyper);
         self.server.shutdown().await;
         node
@@ -307,6 +305,7 @@ fn write_configuration(
         data = data.display().to_string(),
     );
     if let Some((contract, pid_file)) = agreement {
+        let key_file = write_key(folder)?;
         let program = std::env::current_exe()?;
         let mut resume = format!("'{}'", program.display());
         for argument in stand_in::arguments(pid_file) {
@@ -315,12 +314,25 @@ fn write_configuration(
         resume.push_str(" >/dev/null 2>&1 &");
         text.push_str(&format!(
             "\n[payer.demo]\nchain = \"devnet\"\ncontract = \"{contract}\"\nconfirm_blocks = 2\nconfirm_time = \"0s\"\n\
-             settle = \"0s\"\nresume = true\nwarn_before = []\n\n[payer.demo.signal]\npid_file = {pid:?}\nresume = {resume:?}\n",
+             settle = \"0s\"\nresume = true\nwarn_before = []\n\n[payer.demo.signal]\npid_file = {pid:?}\nresume = {resume:?}\n\n\
+             [payer.demo.account]\nprivate_key = {key:?}\nconfirmations = 1\n",
             pid = pid_file.display().to_string(),
+            key = format!("file:{}", key_file.display()),
         ));
     }
     let path = folder.join("windlass.toml");
     std::fs::write(&path, text)?;
+    Ok(path)
+}
+
+/// Puts the deployer's key, which is public knowledge, where a key belongs: into a file that only its owner can read.
+fn write_key(folder: &Path) -> anyhow::Result<PathBuf> {
+    let path = folder.join("key");
+    let key = DevnetConfig::default().accounts.first().context("the chain has no accounts")?.secret;
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(&path)?.write_all(key.to_string().as_bytes())?;
     Ok(path)
 }
 
