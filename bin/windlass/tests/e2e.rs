@@ -196,6 +196,17 @@ fn mistakes_and_absences_have_their_codes() {
 }
 
 #[test]
+fn a_time_that_cannot_be_understood_is_a_mistake_of_the_command_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let contract = "0x3C44CdDdB6a900fa2b585dd299e03d12FA4293BC";
+    let output =
+        run(folder.path(), &["payer", "quote", "--contract", contract, "--rpc-url", "http://127.0.0.1:1", "--until", "tomorrow"]);
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{stderr}");
+    assert!(stderr.contains("tomorrow") && stderr.contains("a span from now such as +30d"), "{stderr}");
+}
+
+#[test]
 fn an_unreachable_endpoint_ends_the_monitor_with_its_own_code() {
     let folder = tempfile::tempdir().unwrap();
     let begun = Instant::now();

@@ -33,6 +33,10 @@ use crate::ports::contract::{ContractReader, token_facts};
 use crate::protocol::Holdings;
 use crate::targets;
 
+/// Exit code for a value that cannot be understood, the same as that of the command-line parser. `monitor` and `deploy` keep
+/// their own codes.
+const USAGE: u8 = 2;
+
 /// Where results and remarks go.
 pub struct Output<'w> {
     /// The result, and nothing else.
@@ -156,7 +160,11 @@ pub async fn run(command: PayerCommand, handles: &dyn Handles, output: &mut Outp
             if let Some(hint) = error.hint() {
                 output.remark(format_args!("hint: {hint}"));
             }
-            if error.is_transient() { Exit::CannotTell as u8 } else { Exit::Failure as u8 }
+            match error {
+                PayerError::Input { .. } | PayerError::Missing { .. } => USAGE,
+                _ if error.is_transient() => Exit::CannotTell as u8,
+                _ => Exit::Failure as u8,
+            }
         }
     }
 }
