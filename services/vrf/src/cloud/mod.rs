@@ -1,0 +1,1 @@
+//! Deployment on the Google cloud: the HTTP trigger, its queue, and the recipe.

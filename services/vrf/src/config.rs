@@ -1,0 +1,1 @@
+//! The section `[vrf.<name>]`: one provider contract and the account that relays to it.

@@ -1,0 +1,1 @@
+//! Settings of the former workers, read and turned into a section.

@@ -1,0 +1,1 @@
+//! Provider, lens and Bridge on the client chain.
