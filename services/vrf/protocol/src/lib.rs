@@ -1,1 +1,2 @@
 //! Bytes of the VRF relay.
+pub mod messages;
