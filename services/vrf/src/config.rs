@@ -119,7 +119,7 @@ impl Section for VrfConfig {
         if callers.is_empty() {
             keys.warn("callers", "the list is empty, so no request is served");
         }
-        let start_nonce =
+        let start_nonce = keys.integer("start_nonce").doc("Tasks with a lower nonce are not looked at.").default("0");
         let look_back = keys
             .integer("look_back")
             .doc("How many of the newest tasks are looked at on the first start. Later starts go on where the last one ended.")
