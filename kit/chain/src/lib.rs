@@ -23,7 +23,10 @@ pub use endpoints::{EndpointState, EndpointStatus, EndpointUrl, Endpoints, Endpo
 pub use error::ChainError;
 pub use follow::{Batch, Delivery, FollowConfig, FollowStatus, FollowedBlock, Follower, MIGRATIONS, Start};
 pub use revert::{RevertReason, decode_revert, panic_name};
-pub use rpc::{Answer, HttpRpc, HttpRpcOptions, LogEvent, Rpc, RpcCall, RpcError, Subscription, WsRpc, WsRpcOptions};
+pub use rpc::{
+    Answer, HttpRpc, HttpRpcOptions, LogEvent, Redactor, Rpc, RpcCall, RpcError, Subscription, WsRpc, WsRpcOptions,
+    install_crypto_provider,
+};
 pub use send_error::{SendError, SendErrorKind};
 pub use types::{
     Block, BlockId, BlockRef, BlockTag, CallRequest, FeeHistory, Header, Log, LogFilter, LogSpan, Receipt, Transaction,

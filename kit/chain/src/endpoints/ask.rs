@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use tokio::time::Instant;
 use windlass_store::UnixMillis;
 
-use super::health::{Identity, Pause};
+use super::health::{Fault, Identity, Pause};
 use super::{Endpoint, Endpoints};
 use crate::error::ChainError;
 use crate::metrics;
@@ -254,7 +254,9 @@ impl Endpoints {
             Err(error) if judge(error, false) != Verdict::Fault => health.answered_with_error(latency_ms),
             Err(error) => {
                 tracing::debug!(chain = %self.inner.name, endpoint = endpoint.label(), ranged, %error, "request failed");
-                health.failed(error, self.now(), self.inner.verify);
+                let text = error.to_string();
+                let fault = Fault { text: &text, rate_limited: error.is_rate_limit(), retry_after_ms: error.retry_after_ms() };
+                health.failed(fault, self.now(), self.inner.verify);
             }
         }
         drop(health);

@@ -14,7 +14,7 @@
 
 pub(crate) mod ask;
 mod config;
-mod health;
+pub mod health;
 mod quorum;
 pub(crate) mod reads;
 mod send;

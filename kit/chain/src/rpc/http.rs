@@ -50,7 +50,7 @@ pub struct HttpRpc {
 }
 
 /// Installs the `ring` provider of rustls for the process, once. Somebody else's earlier choice stays.
-pub(crate) fn install_crypto_provider() {
+pub fn install_crypto_provider() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         if rustls::crypto::CryptoProvider::get_default().is_none() {

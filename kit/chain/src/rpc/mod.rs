@@ -14,10 +14,9 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 pub use error::RpcError;
-pub use http::{HttpRpc, HttpRpcOptions};
+pub use http::{HttpRpc, HttpRpcOptions, install_crypto_provider};
+pub use redact::Redactor;
 pub use ws::{LogEvent, QUEUE_MAX, Subscription, WsRpc, WsRpcOptions};
-
-pub(crate) use redact::Redactor;
 
 use crate::types::Header;
 

@@ -4,7 +4,7 @@ use url::Url;
 
 /// Knows the secret parts of one URL and blanks them in foreign texts: nodes and proxies like to repeat the request's URL.
 #[derive(Clone)]
-pub(crate) struct Redactor {
+pub struct Redactor {
     label: String,
     secrets: Vec<String>,
 }
@@ -15,7 +15,8 @@ const SECRET_LENGTH_MIN: usize = 8;
 const TEXT_LENGTH_MAX: usize = 300;
 
 impl Redactor {
-    pub(crate) fn new(url: &Url) -> Self {
+    /// Finds the secret parts: user, password, query, and long parts of the path.
+    pub fn new(url: &Url) -> Self {
         let host = url.host_str().unwrap_or("unknown");
         let label = url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
         let mut secrets = vec![url.username().to_owned()];
@@ -31,12 +32,12 @@ impl Redactor {
     }
 
     /// Host and port.
-    pub(crate) fn label(&self) -> &str {
+    pub fn label(&self) -> &str {
         &self.label
     }
 
     /// The text without secrets, in one line, and not longer than is useful.
-    pub(crate) fn clean(&self, text: &str) -> String {
+    pub fn clean(&self, text: &str) -> String {
         let mut clean: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
         for secret in &self.secrets {
             clean = clean.replace(secret.as_str(), "***");
