@@ -4,6 +4,7 @@
 //! - [`config`]: one file, typed sections, every error at once.
 //! - [`supervisor`]: tasks with names, restart policies, metrics and a place in readiness.
 //! - [`http`], [`openapi`], [`dashboard`]: the interface to the outside.
+//! - [`dotenv`]: the environment of programs that are started the way an older tool was.
 //! - [`alerts`], [`events`], [`logs`], [`metrics`]: what the node tells about itself.
 //!
 //! The node knows no service, no chain and no key: it is given services that hold those.
@@ -12,6 +13,7 @@ pub mod alerts;
 mod board;
 pub mod config;
 pub mod dashboard;
+pub mod dotenv;
 pub mod error;
 pub mod events;
 pub mod http;
