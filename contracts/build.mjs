@@ -14,7 +14,7 @@ import { createRequire } from "node:module";
 const ROOT = dirname(fileURLToPath(import.meta.url));
 const ARTIFACTS = join(ROOT, "artifacts");
 /** Source folders, one per service, and `test` for what only tests and development chains deploy. */
-const FOLDERS = ["payer", "test"];
+const FOLDERS = ["payer", "vrf", "test"];
 
 /** Paris has no PUSH0, so the code also runs on chains that lag behind. No metadata hash: a changed comment does not change the code. */
 const SETTINGS = {
@@ -80,6 +80,19 @@ function compile(sources) {
   return { version: solc.version(), contracts: output.contracts };
 }
 
+/** Where the state variables are, and where the members of their structs are inside of those. */
+function storageOf({ storage, types }) {
+  const places = (entries) =>
+    entries.map(({ label, slot, offset, type }) => ({ label, slot, offset, type: types[type].label }));
+  const structs = Object.values(types ?? {}).filter((type) => type.members !== undefined);
+  return {
+    storageLayout: places(storage),
+    ...(structs.length === 0
+      ? {}
+      : { storageStructs: Object.fromEntries(structs.map((type) => [type.label, places(type.members)])) }),
+  };
+}
+
 /** File name -> text of every artifact. Interfaces, libraries without code and abstract contracts have none. */
 function buildArtifacts() {
   const sources = readSources();
@@ -98,12 +111,7 @@ function buildArtifacts() {
         compiler: version,
         settings: SETTINGS,
         abi: contract.abi,
-        storageLayout: contract.storageLayout.storage.map(({ label, slot, offset, type }) => ({
-          label,
-          slot,
-          offset,
-          type: contract.storageLayout.types[type].label,
-        })),
+        ...storageOf(contract.storageLayout),
         bytecode: `0x${contract.evm.bytecode.object}`,
         deployedBytecode: `0x${contract.evm.deployedBytecode.object}`,
       };

@@ -9,7 +9,8 @@ use alloy_sol_types::SolConstructor;
 pub struct Artifact {
     /// Name of the contract, as in the Solidity source.
     pub name: &'static str,
-    /// The artifact file: `abi`, `bytecode`, `deployedBytecode`, `storageLayout`, `compiler`, `settings`, `sourceHash`.
+    /// The artifact file: `abi`, `bytecode`, `deployedBytecode`, `storageLayout`,
+    /// `storageStructs` where there are any, `compiler`, `settings`, `sourceHash`.
     pub json: &'static str,
 }
 
@@ -46,7 +47,26 @@ macro_rules! artifacts {
 }
 
 impl Artifact {
-    artifacts!("FalseToken", "FeeToken", "HookToken", "KeyperPayer", "NoReturnToken", "ReentrantAccount", "TestToken",);
+    artifacts!(
+        "Bridge",
+        "BridgeV2Layout",
+        "FailingConsumer",
+        "FalseToken",
+        "FeeToken",
+        "FixedProviderV1",
+        "FixedProviderV2",
+        "HookToken",
+        "KeyperPayer",
+        "NoReturnToken",
+        "ReentrantAccount",
+        "TestToken",
+        "VRFConsumer",
+        "VRFLensV1",
+        "VRFLensV2",
+        "VRFLibraries",
+        "VRFProviderV1",
+        "VRFProviderV2",
+    );
 
     /// The artifact of the contract with this name.
     pub fn by_name(name: &str) -> Option<Artifact> {
