@@ -31,6 +31,6 @@ pub use error::NodeError;
 pub use migrations::MIGRATIONS;
 pub use node::{Node, NodeBuilder, Outcome, PlainSecrets, SecretResolver, Settings};
 pub use service::{
-    ChainHead, EndpointView, EventView, LeaseRequest, OutboxView, Readiness, Service, ServiceContext, ServiceError, ServiceStatus,
+    ChainHead, EndpointView, EventView, LeaseRequest, OutboxView, Readiness, RouteRule, Service, ServiceContext, ServiceError, ServiceStatus,
 };
 pub use supervisor::{Backoff, RestartPolicy, TaskSpawner};

@@ -27,7 +27,7 @@ use crate::logs::Logs;
 use crate::metrics::Metrics;
 use crate::migrations::MIGRATIONS;
 use crate::openapi::{Group, document};
-use crate::service::{Service, ServiceError};
+use crate::service::{RouteRule, Service, ServiceError};
 use crate::supervisor::{Backoff, Registry, RestartPolicy, TaskSpawner};
 
 /// Under this name the tasks of the node itself are listed.
@@ -234,7 +234,26 @@ impl NodeBuilder {
             }
             tokens.push(token);
         }
-        Ok(Arc::new(Access::new(&self.settings.http, &tokens)))
+        Ok(Arc::new(Access::new(&self.settings.http, &tokens, self.route_rules()?)))
+    }
+
+    /// The rules of the services for their routes. None may speak of a route of the node.
+    fn route_rules(&self) -> Result<Vec<RouteRule>, NodeError> {
+        let own: Vec<(&str, String)> = http::operations().iter().map(|operation| operation.route("")).collect();
+        let mut rules = Vec::new();
+        for service in &self.services {
+            for rule in service.route_rules() {
+                let method = rule.method.as_str().to_ascii_lowercase();
+                let reserved = ["/health", "/v1", "/assets", "/login"]
+                    .iter()
+                    .any(|first| rule.path.strip_prefix(first).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')));
+                if reserved || own.iter().any(|(known, path)| *known == method && *path == rule.path) {
+                    return Err(NodeError::RouteConflict { service: service.name().to_owned() });
+                }
+                rules.push(rule);
+            }
+        }
+        Ok(rules)
     }
 
     fn listen(&self, access: &Access) -> Result<std::net::TcpListener, NodeError> {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use axum::Router;
+use axum::http::Method;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 use windlass_store::{Fence, Migrations};
@@ -54,6 +55,12 @@ pub trait Service: Send + Sync + 'static {
         None
     }
 
+    /// What is different about some of the routes of [`root_router`](Self::root_router). A rule holds for exactly its method and
+    /// path; everything it does not say is as for every route.
+    fn route_rules(&self) -> Vec<RouteRule> {
+        Vec::new()
+    }
+
     /// Descriptions of all these routes for `/openapi.json`. Paths are relative to `/v1/<kind>/<instance>` unless marked
     /// [`at_root`](Operation::at_root).
     fn operations(&self) -> Vec<Operation> {
@@ -75,6 +82,41 @@ pub trait Service: Send + Sync + 'static {
 
     /// Does the work until `ctx.shutdown` is cancelled. `Ok` before that means that the work is done for good.
     async fn run(self: Arc<Self>, ctx: ServiceContext) -> Result<(), ServiceError>;
+}
+
+/// What is different about one route at the root.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RouteRule {
+    /// Method.
+    pub method: Method,
+    /// Path, without parameters: `/`.
+    pub path: String,
+    /// The service itself decides who may call it, for example by tokens of another issuer. The tokens of the node are not looked
+    /// at then, and the service must refuse everybody whom it does not know.
+    pub own_access: bool,
+    /// How long a request may take, in place of `http.request_timeout`.
+    pub timeout: Option<Duration>,
+}
+
+impl RouteRule {
+    /// A rule that changes nothing yet.
+    pub fn new(method: Method, path: impl Into<String>) -> Self {
+        Self { method, path: path.into(), own_access: false, timeout: None }
+    }
+
+    /// The service itself decides who may call it.
+    #[must_use]
+    pub const fn own_access(mut self) -> Self {
+        self.own_access = true;
+        self
+    }
+
+    /// How long a request may take.
+    #[must_use]
+    pub const fn timeout(mut self, limit: Duration) -> Self {
+        self.timeout = Some(limit);
+        self
+    }
 }
 
 /// A lease that a service wants to hold while it runs.

@@ -11,12 +11,12 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::Request;
+use axum::http::{Method, Request};
 use serde_json::{Value, json};
 use support::{Answer, Fake, fetch, memory, node, send, settings};
 use windlass_node::config::SecretText;
 use windlass_node::events::Event;
-use windlass_node::{NodeBuilder, NodeError, PlainSecrets, Settings};
+use windlass_node::{NodeBuilder, NodeError, PlainSecrets, RouteRule, Settings};
 
 async fn router_with(settings: Settings) -> (Router, Arc<Fake>) {
     let service = Arc::new(Fake::named("fake.one"));
@@ -127,6 +127,49 @@ async fn interfaces_of_services_keep_their_own_bodies() {
     let (router, _) = router().await;
     let answer = fetch(&router, "/health/one").await;
     assert_eq!((answer.status, answer.body.as_str()), (402, "unpaid"));
+}
+
+#[tokio::test]
+async fn a_service_may_let_its_own_callers_in_at_the_root() {
+    let rules = vec![
+        RouteRule::new(Method::POST, "/").own_access().timeout(Duration::from_secs(120)),
+        RouteRule::new(Method::POST, "/limited").timeout(Duration::from_secs(120)),
+        RouteRule::new(Method::GET, "/plain"),
+    ];
+    let service = Arc::new(Fake { rules, ..Fake::named("fake.one") });
+    let router = node(with_tokens(), memory().await, vec![service]).await.unwrap().router();
+    tokio::time::pause();
+    // A token that only the service knows costs no more than any other request.
+    for _ in 0..30 {
+        let answer = send(&router, request("POST", "/", &[("authorization", "Bearer of.another.issuer")], "anything")).await;
+        assert_eq!((answer.status, answer.body.as_str()), (200, "done"));
+    }
+    assert_eq!(send(&router, request("POST", "/", &[], "")).await.status, 200);
+    // Everything beside exactly this method and path is as before.
+    for (method, path) in [("GET", "/"), ("HEAD", "/"), ("PUT", "/"), ("POST", "/limited"), ("GET", "/plain"), ("POST", "//")] {
+        assert_eq!(send(&router, request(method, path, &[], "")).await.status, 401, "{method} {path}");
+    }
+    let token = [("authorization", "Bearer first-token-000")];
+    assert_eq!(send(&router, request("POST", "/limited", &token, "")).await.status, 200);
+    assert_eq!(
+        send(&router, request("GET", "/plain", &token, "")).await.status,
+        504,
+        "the common limit holds where nothing is said"
+    );
+    // Who may not ask at all is refused all the same.
+    let foreign = send(&router, request("POST", "/", &[("origin", "https://evil.example")], "")).await;
+    assert_eq!((foreign.status, foreign.json()["code"].as_str()), (403, Some("cross_origin")));
+}
+
+#[tokio::test]
+async fn no_service_may_open_a_route_of_the_node() {
+    for (method, path) in
+        [(Method::GET, "/"), (Method::GET, "/metrics"), (Method::POST, "/v1/fake/one/count"), (Method::GET, "/health/live")]
+    {
+        let service = Arc::new(Fake { rules: vec![RouteRule::new(method, path).own_access()], ..Fake::named("fake.one") });
+        let refused = node(settings(), memory().await, vec![service]).await.unwrap_err();
+        assert!(matches!(refused, NodeError::RouteConflict { .. }), "{path}: {refused}");
+    }
 }
 
 #[tokio::test]

@@ -21,6 +21,7 @@ use super::error::{ApiError, RawBody, RequestId, code_of};
 use super::limits::{Client, RateLimiter};
 use crate::config::{HttpSection, SecretText};
 use crate::metrics;
+use crate::service::RouteRule;
 
 /// Name of the cookie of a dashboard session.
 const COOKIE: &str = "windlass_session";
@@ -44,6 +45,7 @@ pub(crate) struct Access {
     at_a_time: Semaphore,
     timeout: Duration,
     max_body: usize,
+    rules: Vec<RouteRule>,
 }
 
 impl std::fmt::Debug for Access {
@@ -53,8 +55,8 @@ impl std::fmt::Debug for Access {
 }
 
 impl Access {
-    /// `tokens` are the resolved ones.
-    pub(crate) fn new(section: &HttpSection, tokens: &[SecretText]) -> Self {
+    /// `tokens` are the resolved ones, `rules` those of the services.
+    pub(crate) fn new(section: &HttpSection, tokens: &[SecretText], rules: Vec<RouteRule>) -> Self {
         let tokens: Vec<[u8; 32]> = tokens.iter().map(|token| digest(token.expose().trim())).collect();
         // With tokens a foreign page cannot do anything, whatever name it uses; names are checked then only if some are given.
         let check_hosts = tokens.is_empty() || !section.allowed_hosts.is_empty();
@@ -75,7 +77,13 @@ impl Access {
             at_a_time: Semaphore::new(section.max_concurrent_requests),
             timeout: section.request_timeout,
             max_body: section.max_body_bytes,
+            rules,
         }
+    }
+
+    /// What a service said about exactly this method and path.
+    fn rule(&self, request: &Request) -> Option<&RouteRule> {
+        self.rules.iter().find(|rule| rule.method == *request.method() && rule.path == request.uri().path())
     }
 
     /// Whether a token is needed at all.
@@ -182,7 +190,10 @@ async fn guard(State(access): State<Arc<Access>>, request: Request, next: Next) 
     let path = request.uri().path();
     // Whoever checks health is no client to be counted, and must be heard when everything else is too much.
     let health = path == "/health" || path.starts_with("/health/");
-    let open = health || path == "/login" || path.starts_with("/assets/");
+    let rule = access.rule(&request);
+    let own = rule.is_some_and(|rule| rule.own_access);
+    let limit = rule.and_then(|rule| rule.timeout).unwrap_or(access.timeout);
+    let open = own || health || path == "/login" || path.starts_with("/assets/");
     let refuse = |reason: &'static str, error: ApiError| {
         metrics::http_rejected(reason);
         error.into_response()
@@ -202,7 +213,9 @@ async fn guard(State(access): State<Arc<Access>>, request: Request, next: Next) 
     };
     let (client, identity) = access.identify(&request);
     if !health {
-        let cost = if identity.is_err() && bearer(request.headers()).is_some() { WRONG_TOKEN_COST } else { 1.0 };
+        // A token that the service judges is no wrong one here.
+        let wrong = !own && identity.is_err() && bearer(request.headers()).is_some();
+        let cost = if wrong { WRONG_TOKEN_COST } else { 1.0 };
         if let Err(wait) = access.rate.take(client, cost, Instant::now()) {
             let seconds = wait.as_secs().saturating_add(1);
             let error = ApiError::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", "too many requests from this client");
@@ -219,7 +232,7 @@ async fn guard(State(access): State<Arc<Access>>, request: Request, next: Next) 
         return refuse("token", error);
     }
     let answer = std::panic::AssertUnwindSafe(next.run(request)).catch_unwind();
-    match tokio::time::timeout(access.timeout, answer).await {
+    match tokio::time::timeout(limit, answer).await {
         Ok(Ok(response)) => response,
         Ok(Err(_)) => ApiError::internal().into_response(),
         Err(_) => {

@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
 use axum::http::{Request, Response};
-use axum::routing::{get, post};
+use axum::routing::{MethodFilter, get, on, post};
 use axum::{Json, Router};
 use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
@@ -22,8 +22,8 @@ use windlass_node::config::HttpSection;
 use windlass_node::http::{ApiError, IdempotencyKey};
 use windlass_node::openapi::Operation;
 use windlass_node::{
-    LeaseRequest, Node, NodeBuilder, NodeError, Outcome, PlainSecrets, Readiness, Service, ServiceContext, ServiceError,
-    ServiceStatus, Settings,
+    LeaseRequest, Node, NodeBuilder, NodeError, Outcome, PlainSecrets, Readiness, RouteRule, Service, ServiceContext,
+    ServiceError, ServiceStatus, Settings,
 };
 use windlass_store::{Store, StoreOptions};
 
@@ -45,6 +45,8 @@ pub struct Fake {
     pub counted: Arc<AtomicU32>,
     pub status_hangs: bool,
     pub status_panics: bool,
+    /// Rules for routes at the root, each of which answers after a minute.
+    pub rules: Vec<RouteRule>,
 }
 
 impl Fake {
@@ -90,6 +92,22 @@ impl Service for Fake {
                 )
                 .route("/refuse", get(|| async { ApiError::conflict("not_now", "busy").hint("wait") })),
         )
+    }
+
+    fn root_router(&self) -> Option<Router> {
+        let handler = || async {
+            tokio::time::sleep(Duration::from_secs(60)).await;
+            "done"
+        };
+        let mut router = Router::new();
+        for rule in &self.rules {
+            router = router.route(&rule.path, on(MethodFilter::try_from(rule.method.clone()).unwrap(), handler));
+        }
+        (!self.rules.is_empty()).then_some(router)
+    }
+
+    fn route_rules(&self) -> Vec<RouteRule> {
+        self.rules.clone()
     }
 
     fn health_router(&self) -> Option<Router> {
