@@ -5,6 +5,7 @@
 //! - [`lease`]: of several processes exactly one acts; [`Store::write_fenced`] refuses the one that was replaced.
 //! - [`cursor`]: named positions, moved in the same commit as what was done with them.
 //! - [`Store::backup`], [`Store::restore`], [`Store::export`].
+//! - [`ForeignDatabase`]: the database of another program, only read.
 //!
 //! ```
 //! use windlass_store::{Migration, Migrations, Store, StoreError, cursor, params};
@@ -44,6 +45,7 @@ pub mod clock;
 pub mod cursor;
 mod engine;
 mod error;
+mod foreign;
 mod hook;
 pub mod lease;
 pub mod metrics;
@@ -62,6 +64,7 @@ pub use crate::backup::{BackupReport, ExportReport, RestoreReport};
 pub use crate::clock::{Clock, ManualClock, SystemClock, UnixMillis, UnixSeconds};
 pub use crate::engine::Backend;
 pub use crate::error::{ConstraintKind, StoreError};
+pub use crate::foreign::ForeignDatabase;
 pub use crate::hook::{CommitHook, HookAction};
 pub use crate::lease::{Fence, Lease};
 pub use crate::migrate::{Migration, Migrations};

@@ -101,6 +101,15 @@ impl Target {
         }
     }
 
+    /// The same database, which must exist, with the engine refusing every change: that of another program.
+    pub(crate) fn only_read(mut self) -> Result<Self, StoreError> {
+        if let Kind::Sqlite { path, options } = &mut self.kind {
+            sqlite::check_is_database(path)?;
+            **options = SqliteConnectOptions::new().filename(&path).read_only(true).busy_timeout(self.busy_time_limit);
+        }
+        Ok(self)
+    }
+
     pub(crate) fn backend(&self) -> Backend {
         match self.kind {
             Kind::Sqlite { .. } => Backend::Sqlite,

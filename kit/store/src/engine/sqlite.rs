@@ -165,6 +165,15 @@ fn create_folder(folder: &Path) -> io::Result<()> {
     builder.create(folder)
 }
 
+/// That a file is there and is a database.
+pub(super) fn check_is_database(path: &Path) -> Result<(), StoreError> {
+    match std::fs::metadata(path) {
+        Ok(metadata) if !metadata.is_file() => Err(StoreError::NotADatabase { path: path.to_owned() }),
+        Ok(_) => check_magic(path),
+        Err(error) => Err(StoreError::file("read", path, error)),
+    }
+}
+
 fn check_magic(path: &Path) -> Result<(), StoreError> {
     let mut file = std::fs::File::open(path).map_err(|error| StoreError::file("read", path, error))?;
     let mut head = Vec::with_capacity(MAGIC.len());
