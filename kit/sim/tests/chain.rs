@@ -209,6 +209,61 @@ async fn handlers_answer_calls_and_keep_slots_by_fork() {
 }
 
 #[tokio::test]
+async fn handlers_call_each_other_and_a_revert_takes_everything_back() {
+    let (chain, signer) = world();
+    let [shop, bell] = [0xc1, 0xc2].map(Address::repeat_byte);
+    let key = B256::repeat_byte(1);
+    // Notes parent hash and chain id, then rings; what the bell says decides.
+    chain.register(
+        shop,
+        Arc::new(move |context| {
+            if context.input.is_empty() {
+                let known = context.storage.get(&key).copied().unwrap_or_default();
+                return CallOutcome::Return(known.to_vec().into());
+            }
+            context.storage.insert(key, context.parent_hash);
+            context.emit(vec![B256::from(U256::from(context.chain_id))], Bytes::new());
+            let input = context.input.clone();
+            context.call(bell, U256::from(7), &input)
+        }),
+    );
+    // Rings, and asks back what the shop has noted.
+    chain.register(
+        bell,
+        Arc::new(move |context| {
+            context.storage.insert(key, B256::repeat_byte(9));
+            context.gas += 1_000;
+            assert_eq!((context.from, context.value), (shop, U256::from(7)));
+            assert!(context.is_contract(shop) && !context.is_contract(Address::ZERO));
+            context.emit(vec![key], Bytes::new());
+            if context.input.as_ref() == b"broken" {
+                return revert_with("broken");
+            }
+            context.call(shop, U256::ZERO, &Bytes::new())
+        }),
+    );
+    let storage =
+        |chain: &SimChain, address| chain.head().state.get(&address).map(|account| account.storage.clone()).unwrap_or_default();
+    let call = |nonce, data: &'static [u8]| Transfer { to: shop, data: Bytes::from_static(data), ..transfer(nonce) };
+    submit(&chain, &signer, &call(0, b"broken")).await.unwrap();
+    let block = chain.mine(START + 12);
+    assert!(!block.receipts[0].success && block.receipts[0].logs.is_empty());
+    assert!(storage(&chain, shop).is_empty() && storage(&chain, bell).is_empty());
+
+    submit(&chain, &signer, &call(1, b"ring")).await.unwrap();
+    let block = chain.mine(START + 24);
+    let receipt = &block.receipts[0];
+    assert!(receipt.success);
+    assert_eq!(receipt.gas_used, 21_000 + 4 * 16 + 1_000);
+    assert_eq!(receipt.logs.iter().map(|log| log.address).collect::<Vec<_>>(), [shop, bell]);
+    assert_eq!(receipt.logs[0].topics(), [B256::from(U256::from(31_337))]);
+    assert_eq!(storage(&chain, shop)[&key], block.header.parent_hash);
+    assert_eq!(storage(&chain, bell)[&key], B256::repeat_byte(9));
+    let answer = ask(&chain, "eth_call", json!([{"to": shop, "input": Bytes::from_static(b"ring")}, "latest"]));
+    assert_eq!(answer, json!(block.header.parent_hash));
+}
+
+#[tokio::test]
 async fn blocks_are_what_clients_parse_and_hash() {
     let (chain, signer) = world();
     submit(&chain, &signer, &transfer(0)).await.unwrap();

@@ -8,6 +8,7 @@ use alloy_consensus::{Eip658Value, Header, Receipt, ReceiptEnvelope, ReceiptWith
 use alloy_primitives::{Address, B256, Bloom, Bytes, Log, U256};
 use serde_json::{Value, json};
 
+use super::handler::Storage;
 use super::transaction::SignedTransaction;
 
 /// One account of the state.
@@ -18,7 +19,7 @@ pub struct Account {
     /// Balance in wei.
     pub balance: U256,
     /// Slots that handlers of this address wrote.
-    pub storage: BTreeMap<B256, B256>,
+    pub storage: Storage,
     /// What `eth_getCode` answers.
     pub code: Bytes,
 }

@@ -10,7 +10,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::block::{Account, Edit, SimBlock, SimReceipt, State, bloom};
-use super::handler::{CallContext, CallOutcome, Handler};
+use super::handler::{self, CallOutcome, Handler, Place};
 use super::pool::{Pool, Refusal, Standing};
 use super::transaction::{Decoder, SignedTransaction};
 use super::{Fate, SimChainConfig};
@@ -166,6 +166,8 @@ impl Ledger {
         let mut building = Building {
             state: (*parent.state).clone(),
             number: parent.header.number + 1,
+            parent_hash: parent.hash,
+            chain_id: self.config.chain_id,
             timestamp: timestamp.max(parent.header.timestamp + 1),
             base_fee,
             gas_used: 0,
@@ -182,8 +184,7 @@ impl Ledger {
             let Some(transaction) = self.choose(&building) else {
                 break;
             };
-            let handler = transaction.to.and_then(|to| self.handlers.get(&to)).cloned();
-            building.run(transaction, handler);
+            building.run(transaction, &self.handlers);
         }
         let header = Header {
             parent_hash: parent.hash,
@@ -333,29 +334,20 @@ impl Ledger {
 
     /// Runs a call on the state after `block` without keeping anything.
     pub(super) fn call(&self, block: &SimBlock, call: &Call) -> (CallOutcome, u64) {
-        let mut storage =
-            block.state.get(&call.to.unwrap_or_default()).map(|account| account.storage.clone()).unwrap_or_default();
         let Some(to) = call.to else {
             return (CallOutcome::Return(Bytes::new()), 32_000);
         };
-        match self.handlers.get(&to) {
-            None => (CallOutcome::Return(Bytes::new()), 0),
-            Some(handler) => {
-                let mut context = CallContext {
-                    from: call.from,
-                    to,
-                    value: call.value,
-                    input: &call.input,
-                    block_number: block.header.number,
-                    timestamp: block.header.timestamp,
-                    storage: &mut storage,
-                    gas: 0,
-                    logs: Vec::new(),
-                };
-                let outcome = handler(&mut context);
-                (outcome, context.gas)
-            }
-        }
+        let place = Place {
+            block_number: block.header.number,
+            timestamp: block.header.timestamp,
+            parent_hash: block.header.parent_hash,
+            chain_id: self.config.chain_id,
+            depth: 0,
+        };
+        let inner = handler::Call { from: call.from, to, value: call.value, input: &call.input };
+        let mut state = (*block.state).clone();
+        let ran = handler::run(place, &inner, &mut state, &self.handlers);
+        (ran.outcome, ran.gas)
     }
 }
 
@@ -372,6 +364,8 @@ pub(super) struct Call {
 struct Building {
     state: State,
     number: u64,
+    parent_hash: B256,
+    chain_id: u64,
     timestamp: u64,
     base_fee: u64,
     gas_used: u64,
@@ -393,36 +387,28 @@ impl Building {
         }
     }
 
-    fn run(&mut self, transaction: Arc<SignedTransaction>, handler: Option<Handler>) {
+    fn run(&mut self, transaction: Arc<SignedTransaction>, handlers: &BTreeMap<Address, Handler>) {
         let price = u128::from(self.base_fee) + transaction.effective_tip(self.base_fee).unwrap_or_default();
         let created = transaction.to.is_none().then(|| transaction.sender.create(transaction.nonce));
         let target = transaction.to.or(created).unwrap_or_default();
         self.state.entry(transaction.sender).or_default().nonce += 1;
 
-        let mut gas = transaction.intrinsic_gas();
-        let mut success = true;
-        let mut logs = Vec::new();
-        if let Some(handler) = handler {
-            let account = self.state.entry(target).or_default();
-            let mut storage = account.storage.clone();
-            let mut context = CallContext {
-                from: transaction.sender,
-                to: target,
-                value: transaction.value,
-                input: &transaction.input,
-                block_number: self.number,
-                timestamp: self.timestamp,
-                storage: &mut storage,
-                gas: 0,
-                logs: Vec::new(),
-            };
-            success = matches!(handler(&mut context), CallOutcome::Return(_));
-            gas = gas.saturating_add(context.gas);
-            logs = context.logs;
-            success &= gas <= transaction.gas_limit;
-            if success {
-                self.state.entry(target).or_default().storage = storage;
-            }
+        let place = Place {
+            block_number: self.number,
+            timestamp: self.timestamp,
+            parent_hash: self.parent_hash,
+            chain_id: self.chain_id,
+            depth: 0,
+        };
+        let call = handler::Call { from: transaction.sender, to: target, value: transaction.value, input: &transaction.input };
+        let before = self.state.clone();
+        let ran = handler::run(place, &call, &mut self.state, handlers);
+        let mut logs = ran.logs;
+        let gas = transaction.intrinsic_gas().saturating_add(ran.gas);
+        let enough = gas <= transaction.gas_limit || !handlers.contains_key(&target);
+        let success = matches!(ran.outcome, CallOutcome::Return(_)) && enough;
+        if !success {
+            self.state = before;
         }
         let gas = gas.min(transaction.gas_limit);
         let fee = U256::from(gas) * U256::from(price);

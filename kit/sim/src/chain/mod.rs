@@ -22,7 +22,7 @@ use parking_lot::Mutex;
 use serde_json::Value;
 
 pub use block::{Account, SimBlock, SimReceipt, State};
-pub use handler::{CallContext, CallOutcome, Handler, revert_with};
+pub use handler::{CallContext, CallOutcome, Handler, Storage, revert_with};
 pub use node::{NodeError, View};
 pub use pool::{PoolRules, Refusal};
 pub use transaction::SignedTransaction;
