@@ -59,12 +59,14 @@ pub struct Lies {
     pub missing_receipt: f64,
     /// `eth_getTransactionCount` is off by up to three.
     pub wrong_nonce: f64,
+    /// The data that a call returns have a wrong byte, or are cut.
+    pub wrong_call: f64,
 }
 
 impl Lies {
     /// Every kind of lie with probability `p`.
     pub fn all(p: f64) -> Self {
-        Self { wrong_block: p, missing_logs: p, missing_receipt: p, wrong_nonce: p }
+        Self { wrong_block: p, missing_logs: p, missing_receipt: p, wrong_nonce: p, wrong_call: p }
     }
 }
 
@@ -310,6 +312,7 @@ impl FaultyRpc {
             "eth_getLogs" => lies.missing_logs,
             "eth_getTransactionReceipt" | "eth_getTransactionByHash" | "eth_getBlockReceipts" => lies.missing_receipt,
             "eth_getTransactionCount" => lies.wrong_nonce,
+            "eth_call" => lies.wrong_call,
             _ => 0.0,
         };
         if !node.chance(probability) {
@@ -327,6 +330,16 @@ impl FaultyRpc {
             ("eth_getLogs", Value::Array(mut logs)) => {
                 logs.retain(|_| node.rng.random_bool(0.5));
                 Value::Array(logs)
+            }
+            ("eth_call", Value::String(text)) => {
+                let mut data = text.parse::<Bytes>().unwrap_or_default().to_vec();
+                let at = node.rng.random_range(0..data.len().max(1));
+                if node.rng.random_bool(0.2) {
+                    data.truncate(at);
+                } else if let Some(byte) = data.get_mut(at) {
+                    *byte ^= node.rng.random_range(1..=255u8);
+                }
+                json!(Bytes::from(data))
             }
             ("eth_getTransactionCount", Value::String(text)) => {
                 let truth = text.parse::<U256>().unwrap_or_default();
