@@ -183,6 +183,12 @@ pub struct ServiceStatus {
     pub chains: Vec<ChainHead>,
     /// Its senders of transactions.
     pub outboxes: Vec<OutboxView>,
+    /// Quantities that are compared with each other, such as tasks per state.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub bars: Vec<BarsView>,
+    /// Lists that an operator works through, such as tasks that are held. A few rows: the page shows all of them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tables: Vec<TableView>,
     /// Its latest events, newest first. Empty if it has none of its own: the node adds those of the event log.
     pub events: Vec<EventView>,
 }
@@ -274,6 +280,71 @@ pub struct OutboxView {
     pub held: Option<String>,
     /// Age of the oldest transaction that is not final.
     pub oldest_age_seconds: Option<u64>,
+}
+
+/// Quantities of one kind, drawn as bars of which the longest fills the width.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct BarsView {
+    /// What is shown: `Tasks by state`.
+    pub title: String,
+    /// Label and quantity, in the order in which they are shown.
+    pub bars: Vec<(String, u64)>,
+}
+
+impl BarsView {
+    /// These quantities under this title.
+    pub fn new<L: Into<String>>(title: impl Into<String>, bars: impl IntoIterator<Item = (L, u64)>) -> Self {
+        Self { title: title.into(), bars: bars.into_iter().map(|(label, value)| (label.into(), value)).collect() }
+    }
+}
+
+/// A small table. The first cell of a row names it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct TableView {
+    /// What is shown: `Held tasks`.
+    pub title: String,
+    /// The columns.
+    pub columns: Vec<ColumnView>,
+    /// The rows, each with one text per column.
+    pub rows: Vec<Vec<String>>,
+    /// A sentence below the rows, such as how many more there are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+}
+
+impl TableView {
+    /// A table without rows.
+    pub fn new(title: impl Into<String>, columns: impl IntoIterator<Item = ColumnView>) -> Self {
+        Self { title: title.into(), columns: columns.into_iter().collect(), rows: Vec::new(), note: None }
+    }
+
+    /// With one row more.
+    #[must_use]
+    pub fn row<T: Into<String>>(mut self, cells: impl IntoIterator<Item = T>) -> Self {
+        self.rows.push(cells.into_iter().map(Into::into).collect());
+        self
+    }
+}
+
+/// A column of a [`TableView`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct ColumnView {
+    /// Its heading.
+    pub title: String,
+    /// Whether its cells are numbers, which stand one below the other by their last digit.
+    pub number: bool,
+}
+
+impl ColumnView {
+    /// A column of texts.
+    pub fn text(title: impl Into<String>) -> Self {
+        Self { title: title.into(), number: false }
+    }
+
+    /// A column of numbers.
+    pub fn number(title: impl Into<String>) -> Self {
+        Self { title: title.into(), number: true }
+    }
 }
 
 /// One event as it is shown.

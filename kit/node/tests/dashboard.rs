@@ -14,8 +14,8 @@ use tower::ServiceExt as _;
 use windlass_node::alerts::{Alert, Severity};
 use windlass_node::events::Event;
 use windlass_node::{
-    ChainHead, EndpointView, Node, NodeBuilder, OutboxView, PlainSecrets, Readiness, Service, ServiceContext, ServiceError,
-    ServiceStatus,
+    BarsView, ChainHead, ColumnView, EndpointView, Node, NodeBuilder, OutboxView, PlainSecrets, Readiness, Service,
+    ServiceContext, ServiceError, ServiceStatus, TableView,
 };
 
 /// What an attacker could make appear in a name, an error of an endpoint or a token's symbol.
@@ -47,6 +47,9 @@ impl Service for Nasty {
             held: Some(text()),
             oldest_age_seconds: Some(4_000),
         }];
+        status.bars = vec![BarsView::new(text(), [(text(), 3), (text(), 0), (text(), u64::MAX)])];
+        let columns = [ColumnView::number(text()), ColumnView::text(text()), ColumnView::text("absent")];
+        status.tables = vec![TableView { note: Some(text()), ..TableView::new(text(), columns).row([text(), text()]) }];
         status
     }
 
@@ -78,7 +81,7 @@ async fn everything_is_shown_and_everything_is_escaped() {
         "{body}"
     );
     let escaped = "&quot;&gt;&lt;script&gt;document.title='owned'&lt;/script&gt;";
-    assert!(body.matches(escaped).count() >= 16, "{} places only", body.matches(escaped).count());
+    assert!(body.matches(escaped).count() >= 25, "{} places only", body.matches(escaped).count());
     for shown in ["fake.nasty", "12345", "1 min 30 s", "1 h 6 min", "Not ready", "critical", "node-a"] {
         assert!(body.contains(shown), "{shown} is not shown");
     }
@@ -126,6 +129,25 @@ async fn a_page_can_be_read_by_everybody() {
     }
     // Without script it renews itself.
     assert!(page.contains("<noscript><meta http-equiv=\"refresh\""));
+}
+
+#[tokio::test]
+async fn bars_are_as_long_as_their_share_and_rows_keep_their_columns() {
+    let page = fetch(&nasty_node().await.router(), "/").await.body;
+    let widths: Vec<_> = page.split("<rect width=\"").skip(1).map(|rest| rest.split('"').next().unwrap()).collect();
+    // What is there can be seen beside the largest number there is; what is not there cannot.
+    assert_eq!(widths, ["10", "0", "1000"]);
+    assert!(page.contains(&format!("<span class=\"number\">{}</span>", u64::MAX)), "the number stands beside its bar");
+    let table = page.split("class=\"scroll\"").find(|part| part.contains(">absent</th>")).unwrap();
+    let body = table.split("<tbody>").nth(1).unwrap().split("</tbody>").next().unwrap();
+    assert_eq!(body.matches("<th scope=\"row\" class=\"number\">").count(), 1);
+    assert_eq!(body.matches("<td>").count(), 2, "a short row is filled up: {body}");
+}
+
+#[tokio::test]
+async fn a_service_without_them_says_nothing_about_bars_and_tables() {
+    let status = serde_json::to_value(ServiceStatus::new("fake.one", "fake", "idle")).unwrap();
+    assert!(status.get("bars").is_none() && status.get("tables").is_none(), "{status}");
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use crate::alerts::ActiveAlert;
 use crate::board::{ServiceView, Snapshot};
 use crate::config::Severity;
 use crate::events::StoredEvent;
-use crate::service::{ChainHead, EventView, OutboxView, Readiness};
+use crate::service::{BarsView, ChainHead, EventView, OutboxView, Readiness, TableView};
 use crate::supervisor::{TaskState, TaskView};
 
 /// Mood of a badge. Each has a sign and a word beside its colour.
@@ -148,7 +148,9 @@ fn service(view: &ServiceView, now_ms: i64) -> Markup {
                 dl class="summary" { @for (label, text) in &status.summary { div { dt { (label) } dd { (text) } } } }
             }
             @if !status.chains.is_empty() { (chains(&status.chains)) }
-            @for outbox in &status.outboxes { (outbox_table(outbox)) }
+            @for bars in &status.bars { (bar_chart(bars)) }
+            @for table in &status.tables { (small_table(table)) }
+            @for outbox in &status.outboxes { (outbox_counts(outbox)) }
             @if !status.events.is_empty() { (own_events(&status.events, now_ms)) }
             details id=(format!("tasks-{id}")) open[view.tasks.iter().any(troubled)] {
                 summary { "Tasks (" (view.tasks.len()) ")" }
@@ -194,19 +196,74 @@ fn chains(chains: &[ChainHead]) -> Markup {
     }
 }
 
-fn outbox_table(outbox: &OutboxView) -> Markup {
+/// A list of counts that wraps: eight columns would be wider than half a page.
+fn outbox_counts(outbox: &OutboxView) -> Markup {
     html! {
-        div class="scroll" {
-            table {
-                caption { "Transactions of " code { (outbox.account) } " on " (outbox.chain) }
-                thead { tr { @for (state, _) in &outbox.counts { th scope="col" class="number" { (state) } } th scope="col" class="number" { "Oldest open" } } }
-                tbody { tr {
-                    @for (_, count) in &outbox.counts { td class="number" { (count) } }
-                    td class="number" { @match outbox.oldest_age_seconds { Some(age) => (span_text(age)), None => "–" } }
+        h3 { "Transactions of " code { (outbox.account) } " on " (outbox.chain) }
+        dl class="counts" {
+            @for (state, count) in &outbox.counts { div { dt { (state) } dd { (count) } } }
+            div { dt { "oldest open" } dd { @match outbox.oldest_age_seconds { Some(age) => (span_text(age)), None => "–" } } }
+        }
+        @if let Some(held) = &outbox.held { p class="held" { (badge(Mood::Warn, "held")) " " (held) } }
+    }
+}
+
+/// Width of the longest bar, in the units of its drawing.
+const FULL: u64 = 1_000;
+
+/// A list of labels and numbers; the bars between them are drawings that only repeat the numbers. Sizes are attributes, because the
+/// content security policy forbids inline styles.
+fn bar_chart(view: &BarsView) -> Markup {
+    let longest = view.bars.iter().map(|(_, value)| *value).max().unwrap_or(0).max(1);
+    html! {
+        figure class="bars" {
+            figcaption { (view.title) }
+            @if view.bars.is_empty() { p class="empty" { "Nothing to show yet." } }
+            @else {
+                ul { @for (label, value) in &view.bars {
+                    li {
+                        span { (label) }
+                        svg viewBox=(format!("0 0 {FULL} 10")) preserveAspectRatio="none" aria-hidden="true" focusable="false" {
+                            rect width=(length(*value, longest)) height="10" {}
+                        }
+                        span class="number" { (value) }
+                    }
                 } }
             }
         }
-        @if let Some(held) = &outbox.held { p class="held" { (badge(Mood::Warn, "held")) " " (held) } }
+    }
+}
+
+/// Length of a bar. What is there at all can be seen.
+fn length(value: u64, longest: u64) -> u64 {
+    let share = u128::from(value).saturating_mul(u128::from(FULL)) / u128::from(longest);
+    u64::try_from(share).unwrap_or(FULL).max(if value > 0 { FULL / 100 } else { 0 })
+}
+
+fn small_table(view: &TableView) -> Markup {
+    let cells = |row: &'_ [String]| -> Vec<(bool, String)> {
+        // A row that is too short or too long must not shift the others.
+        view.columns
+            .iter()
+            .enumerate()
+            .map(|(place, column)| (column.number, row.get(place).cloned().unwrap_or_default()))
+            .collect()
+    };
+    html! {
+        div class="scroll" {
+            table {
+                caption { (view.title) }
+                thead { tr { @for column in &view.columns { th scope="col" class=[column.number.then_some("number")] { (column.title) } } } }
+                tbody { @for row in &view.rows {
+                    tr { @for (place, (number, text)) in cells(row).into_iter().enumerate() {
+                        @if place == 0 { th scope="row" class=[number.then_some("number")] { (text) } }
+                        @else { td class=[number.then_some("number")] { (text) } }
+                    } }
+                } }
+            }
+        }
+        @if view.rows.is_empty() { p class="empty" { "None." } }
+        @if let Some(note) = &view.note { p class="detail" { (note) } }
     }
 }
 
