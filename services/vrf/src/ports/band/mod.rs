@@ -1,13 +1,25 @@
 //! BandChain as the relay sees it: one trait, and its clients over gRPC, REST and CometBFT RPC.
 
+mod convert;
 mod error;
+mod grpc;
+mod http;
+mod json;
+pub mod meter;
+mod node;
+mod rest;
+mod rpc;
+mod rpc_json;
+mod site;
 mod types;
 
 use alloy_primitives::{Address, B256, Bytes};
 use async_trait::async_trait;
 use windlass_node::EndpointView;
+use windlass_vrf_protocol::tx::MessageType;
 
 pub use error::BandError;
+pub use meter::{Method, RequestCounts};
 pub use types::{AccountState, BandBlock, BroadcastAnswer, BroadcastMode, GasInfo, RequestState, ServedProof, TxInfo};
 pub use windlass_vrf_protocol::messages::oracle::ResolveStatus;
 pub use windlass_vrf_protocol::messages::tx::{Event, EventAttribute};
@@ -87,6 +99,14 @@ pub trait BandApi: Send + Sync + 'static {
     /// # Errors
     /// [`BandError::Unsupported`] without a CometBFT endpoint.
     async fn resolved_in(&self, height: u64) -> Result<Vec<(u64, ResolveStatus)>, BandError>;
+
+    /// Which message asks for a value on this chain. Nodes know the oracle module under the one name or the other.
+    ///
+    /// # Errors
+    /// As every question: see [`BandError`].
+    async fn message_type(&self) -> Result<MessageType, BandError> {
+        Ok(MessageType::V3)
+    }
 
     /// State of one request.
     ///
