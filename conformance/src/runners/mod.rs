@@ -1,6 +1,7 @@
 //! One runner per file name.
 
 mod keyper_payer;
+mod vrf;
 
 use alloy_primitives::{Address, Bytes, U256, hex};
 use anyhow::{Context, ensure};
@@ -28,6 +29,7 @@ pub fn runner_for(protocol: &str, file: &str) -> Option<Runner> {
         ("keyper-payer", "monitor_decisions") => {
             |bench, document, sheet| Box::pin(keyper_payer::monitor_decisions::run(bench, document, sheet))
         }
+        ("vrf", name) => return vrf::runner_for(name),
         _ => return None,
     };
     Some(runner)

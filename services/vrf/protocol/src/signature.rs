@@ -4,13 +4,13 @@ use std::collections::HashMap;
 
 use alloy_primitives::{Address, B256, Bytes, keccak256};
 use k256::ecdsa::{SigningKey, VerifyingKey};
+use k256::elliptic_curve::PrimeField;
 use k256::elliptic_curve::group::Group;
 use k256::elliptic_curve::group::prime::PrimeCurveAffine;
 use k256::elliptic_curve::ops::{Invert, LinearCombination, Reduce};
 use k256::elliptic_curve::point::DecompressPoint;
 use k256::elliptic_curve::sec1::ToEncodedPoint;
 use k256::elliptic_curve::subtle::Choice;
-use k256::elliptic_curve::PrimeField;
 use k256::{AffinePoint, ProjectivePoint, Scalar, U256 as CurveInteger};
 
 use crate::merkle::sha256;

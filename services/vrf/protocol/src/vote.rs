@@ -8,6 +8,7 @@
 use alloy_primitives::{B256, Bytes};
 use sha2::{Digest, Sha256};
 
+use crate::merkle::sha256;
 use crate::refusal::reason;
 use crate::varint::{self, push_bytes, push_field};
 use crate::{Refusal, U256};
@@ -135,6 +136,12 @@ impl Common {
         write(timestamp);
         write(&chain_id.0);
     }
+}
+
+/// What is signed, for a common part that is joined already: see [`Common::encode`] and [`Common::digest`].
+pub fn digest(common: &[u8], timestamp: &[u8], chain_id: &EncodedChainId) -> B256 {
+    let length = common.len() + 2 + timestamp.len() + chain_id.0.len();
+    sha256(&[&[length as u8], common, &[0x2a, timestamp.len() as u8], timestamp, &chain_id.0])
 }
 
 /// A vote is longer than [`LONGEST_VOTE`].
