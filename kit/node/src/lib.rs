@@ -4,6 +4,7 @@
 //! - [`config`]: one file, typed sections, every error at once.
 //! - [`supervisor`]: tasks with names, restart policies, metrics and a place in readiness.
 //! - [`http`], [`openapi`], [`dashboard`]: the interface to the outside.
+//! - [`client`]: how commands ask a running node.
 //! - [`dotenv`]: the environment of programs that are started the way an older tool was.
 //! - [`alerts`], [`events`], [`logs`], [`metrics`]: what the node tells about itself.
 //!
@@ -11,6 +12,7 @@
 
 pub mod alerts;
 mod board;
+pub mod client;
 pub mod config;
 pub mod dashboard;
 pub mod dotenv;
