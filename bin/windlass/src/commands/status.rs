@@ -1,13 +1,13 @@
 //! `windlass status`: what a running node says of itself, over its own HTTP interface.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
-use anyhow::Context as _;
 use clap::Args;
 use serde_json::Value;
 use url::Url;
 use windlass_keys::SecretSource;
+use windlass_node::client::{ClientError, NodeClient};
+use windlass_node::config::SecretText;
 
 use super::config;
 use crate::exit::{Unavailable, Usage};
@@ -31,20 +31,17 @@ pub(crate) struct Status {
 
 /// Pause between two readings of `--watch`.
 const WATCH_INTERVAL: Duration = Duration::from_secs(2);
-/// How long the node may take to answer.
-const TIMEOUT: Duration = Duration::from_secs(5);
 
 pub(crate) async fn run(options: &Status, global: &Global, output: Output) -> anyhow::Result<()> {
-    let (base, token) = target(options, global)?;
-    let client = reqwest::Client::builder().timeout(TIMEOUT).build()?;
-    let status = ask(&client, &base, token.as_ref()).await?;
+    let node = client(options, global)?;
+    let status = ask(&node).await?;
     show(&status, options, output)?;
     if !options.watch {
         return Ok(());
     }
     loop {
         tokio::time::sleep(WATCH_INTERVAL).await;
-        match ask(&client, &base, token.as_ref()).await {
+        match ask(&node).await {
             Ok(status) => show(&status, options, output)?,
             // Whoever watches a restart wants to see its end.
             Err(error) if error.is::<Unavailable>() => note(&format!("{error}")),
@@ -53,62 +50,40 @@ pub(crate) async fn run(options: &Status, global: &Global, output: Output) -> an
     }
 }
 
-/// Where the node listens, and the token that it wants.
-fn target(options: &Status, global: &Global) -> anyhow::Result<(Url, Option<String>)> {
-    let given = options.token.as_ref().map(|token| token.resolve().map(|token| token.expose().clone())).transpose()?;
+/// A client for where the node listens, with the token that it wants.
+fn client(options: &Status, global: &Global) -> anyhow::Result<NodeClient> {
+    let given =
+        options.token.as_ref().map(|token| token.resolve().map(|token| SecretText::new(token.expose().clone()))).transpose()?;
     if let Some(url) = &options.url {
         if !matches!(url.scheme(), "http" | "https") {
             return Err(Usage(format!("--url must begin with http:// or https://, not {}://", url.scheme())).into());
         }
-        return Ok((url.clone(), given));
+        return Ok(NodeClient::new(url.clone(), given)?);
     }
+    own_node(global, given)
+}
+
+/// A client of the node that this configuration describes. Without a token the configuration's first is used.
+pub(crate) fn own_node(global: &Global, given: Option<SecretText>) -> anyhow::Result<NodeClient> {
     let http = config::load(global)?.http();
-    let mut listen = http.listen;
-    if listen.ip().is_unspecified() {
-        // "Every address" is none that can be called.
-        listen.set_ip(if listen.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() });
-    }
-    let own = || http.tokens.first().map(|token| services::resolve(token).map_err(Usage)).transpose();
     let token = match given {
         Some(token) => Some(token),
-        None => own()?.map(|token| token.expose().to_owned()),
+        None => http.tokens.first().map(|token| services::resolve(token).map_err(Usage)).transpose()?,
     };
-    Ok((Url::parse(&format!("http://{listen}"))?, token))
+    Ok(NodeClient::new(NodeClient::address_of(&http)?, token)?)
 }
 
-async fn ask(client: &reqwest::Client, base: &Url, token: Option<&String>) -> anyhow::Result<Value> {
-    let mut request = client.get(base.join("v1/status")?);
-    if let Some(token) = token {
-        request = request.bearer_auth(token);
-    }
-    let answer = request.send().await.map_err(|error| no_answer(base, &error))?;
-    let code = answer.status();
-    if code == reqwest::StatusCode::UNAUTHORIZED {
-        return Err(Usage(format!("the node at {} wants another token: give --token", shown(base))).into());
-    }
-    anyhow::ensure!(code.is_success(), "the node at {} answered HTTP {}", shown(base), code.as_u16());
-    let status: Value = answer
-        .json()
-        .await
-        .map_err(reqwest::Error::without_url)
-        .with_context(|| format!("what answers at {} is not a windlass node", shown(base)))?;
-    anyhow::ensure!(status.get("services").is_some(), "what answers at {} is not a windlass node", shown(base));
+async fn ask(node: &NodeClient) -> anyhow::Result<Value> {
+    let status = node.get("v1/status").await.map_err(|error| match error {
+        ClientError::NoAnswer { .. } => {
+            let hint = "start one with `windlass run`, or say where it listens: --url http://HOST:PORT";
+            Unavailable { text: error.to_string(), hint }.into()
+        }
+        ClientError::Token { .. } => Usage(format!("{error}: give --token")).into(),
+        error => anyhow::Error::from(error),
+    })?;
+    anyhow::ensure!(status.get("services").is_some(), "what answers at {} is not a windlass node", node.at());
     Ok(status)
-}
-
-/// Scheme, host and port: the rest of an address may be secret.
-fn shown(base: &Url) -> String {
-    base.origin().ascii_serialization()
-}
-
-fn no_answer(base: &Url, error: &reqwest::Error) -> Unavailable {
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(next) = cause.source() {
-        cause = next;
-    }
-    let why = if error.is_timeout() { format!("nothing within {} s", TIMEOUT.as_secs()) } else { cause.to_string() };
-    let hint = "start one with `windlass run`, or say where it listens: --url http://HOST:PORT";
-    Unavailable { text: format!("no node answers at {}: {why}", shown(base)), hint }
 }
 
 fn show(status: &Value, options: &Status, output: Output) -> std::io::Result<()> {
