@@ -3,6 +3,7 @@
 //! bytes are broadcast again; no intent is lost, and none lands twice.
 //!
 //! - [`Outbox`]: the handle for one account on one chain.
+//! - [`Ledger`]: what is stored, for whoever only looks.
 //! - [`machine`]: the decisions, pure.
 //! - [`MIGRATIONS`]: the tables.
 //!
@@ -11,6 +12,7 @@
 mod config;
 mod error;
 mod fees;
+mod ledger;
 pub mod machine;
 pub mod metrics;
 mod model;
@@ -26,6 +28,7 @@ mod turn;
 pub use config::{FeeConfig, FeeMode, GWEI, OutboxConfig};
 pub use error::OutboxError;
 pub use fees::{Fees, Market};
+pub use ledger::{DayFees, Ledger};
 pub use model::{
     BadIntentId, BlockPosition, FeePolicy, Hold, Intent, IntentId, IntentStatus, OutboxSummary, Reason, State, Transition,
     TurnReport, Until,
