@@ -588,8 +588,9 @@ impl Relay {
         let mut mine: Vec<TaskKey> = self.tasks.keys().filter(|key| asked.contains(&key.nonce)).copied().collect();
         mine.retain(|key| {
             let Some(asking) = self.asking(*key) else { return false };
-            asking.reading = false;
-            !std::mem::take(&mut asking.stale)
+            // What was not asked for this task, or before a reorganisation, says nothing about it.
+            let asked = std::mem::take(&mut asking.reading);
+            asked && !std::mem::take(&mut asking.stale)
         });
         let (head, found) = match result {
             Ok(answer) => answer,
