@@ -88,16 +88,18 @@ impl Http {
         self.ask(method, self.client.get(self.url(path, query)), read).await
     }
 
-    /// Sends a JSON document to a path below the base, and reads the answer.
+    /// Sends a JSON document to a path below the base, and reads the answer. `slow`: it waits for a block.
     pub(super) async fn post<T>(
         &self,
         method: Method,
         path: &[&str],
         body: String,
+        slow: bool,
         read: impl FnOnce(Site<'_>, Reply) -> Result<T, BandError>,
     ) -> Result<T, BandError> {
+        let limit = if slow { self.limits.block_timeout } else { self.limits.timeout };
         let request = self.client.post(self.url(path, &[])).header(CONTENT_TYPE, "application/json").body(body);
-        self.ask(method, request, read).await
+        self.ask(method, request.timeout(limit), read).await
     }
 
     fn url(&self, path: &[&str], query: &[(&str, &str)]) -> Url {
@@ -163,7 +165,7 @@ impl Http {
             return site.not_reached(&cause.to_string());
         }
         if error.is_timeout() {
-            return site.timed_out(self.limits.timeout);
+            return site.lost("no answer in time");
         }
         site.lost(&format!("connection lost before the answer came: {cause}"))
     }

@@ -170,9 +170,9 @@ mod tests {
         assert_eq!(read("00FFab"), [0, 255, 171]);
         assert_eq!(read("0x00ffAB"), [0, 255, 171]);
         assert_eq!(read("AP+r"), [0, 255, 171]);
-        assert_eq!(read(""), []);
+        assert_eq!(read(""), Vec::<u8>::new());
         assert!(serde_json::from_str::<EitherBytes>("\"!\"").is_err());
-        assert_eq!(serde_json::from_str::<Hex>("null").unwrap().0, []);
+        assert_eq!(serde_json::from_str::<Hex>("null").unwrap().0, Vec::<u8>::new());
     }
 
     #[test]

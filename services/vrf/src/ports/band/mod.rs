@@ -7,6 +7,7 @@ mod http;
 mod json;
 pub mod meter;
 mod node;
+mod pool;
 mod rest;
 mod rpc;
 mod rpc_json;
@@ -20,6 +21,7 @@ use windlass_vrf_protocol::tx::MessageType;
 
 pub use error::BandError;
 pub use meter::{Method, RequestCounts};
+pub use pool::{BandClient, BandClientConfig};
 pub use types::{AccountState, BandBlock, BroadcastAnswer, BroadcastMode, GasInfo, RequestState, ServedProof, TxInfo};
 pub use windlass_vrf_protocol::messages::oracle::ResolveStatus;
 pub use windlass_vrf_protocol::messages::tx::{Event, EventAttribute};

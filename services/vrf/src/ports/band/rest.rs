@@ -175,7 +175,7 @@ impl Node for RestNode {
             BroadcastMode::Block | BroadcastMode::Sync => "BROADCAST_MODE_SYNC",
         };
         let body = serde_json::json!({ "tx_bytes": to_base64(tx), "mode": name }).to_string();
-        let answer: Result<TxAnswer, _> = self.http.post(Method::Broadcast, TXS, body, read_answer).await;
+        let answer: Result<TxAnswer, _> = self.http.post(Method::Broadcast, TXS, body, wait_for_block, read_answer).await;
         match answer {
             Err(error) if wait_for_block && refuses_block_mode(&error) => {
                 self.refuses_block_mode.store(true, Ordering::Relaxed);
@@ -215,7 +215,7 @@ impl Node for RestNode {
     async fn simulate(&self, tx: &[u8]) -> Result<GasInfo, BandError> {
         const SIMULATE: &[&str] = &["cosmos", "tx", "v1beta1", "simulate"];
         let body = serde_json::json!({ "tx_bytes": to_base64(tx) }).to_string();
-        let answer: SimulateAnswer = self.http.post(Method::Simulate, SIMULATE, body, read_answer).await?;
+        let answer: SimulateAnswer = self.http.post(Method::Simulate, SIMULATE, body, false, read_answer).await?;
         answer.gas_info.read(self.site(Method::Simulate))
     }
 

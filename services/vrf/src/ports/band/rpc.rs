@@ -2,7 +2,6 @@
 
 use alloy_primitives::{B256, Bytes};
 use async_trait::async_trait;
-use prost::Message as _;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tonic::Code;
@@ -227,7 +226,7 @@ impl Node for RpcNode {
                 None => Err(meaning(site, &problem, &reply)),
             },
         };
-        let answer = self.http.post(Method::Broadcast, &[], body, read).await?;
+        let answer = self.http.post(Method::Broadcast, &[], body, false, read).await?;
         convert::broadcast_answer(site, tx, answer)
     }
 
