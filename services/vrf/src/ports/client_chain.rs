@@ -1,1 +1,0 @@
-//! Provider, lens and Bridge on the client chain.
