@@ -71,51 +71,41 @@ contract FixedProviderV2 is VRFProviderV2, FixedWorld {
 }
 
 /// @title A consumer that does not take values
-/// @notice Tests only. Its creator decides how it fails, and may change its mind.
+/// @notice Tests only. Anyone may tell it how to fail.
 contract FailingConsumer is VRFConsumerBase {
-    error NotToday(uint64 time);
-
     enum Mode {
         /// Takes the value after all.
         Accept,
-        /// Reverts with a text.
-        Text,
-        /// Reverts without data.
-        Empty,
-        /// Reverts with a custom error.
-        Custom,
-        /// Divides by zero.
-        Panic,
-        /// Asks the provider for the next value, which the provider does not allow then.
+        /// Reverts with the data it was given.
+        Revert,
+        /// Asks the provider for the next value, which the provider does not allow at that moment.
         AskAgain,
         /// Uses up all gas it is given.
         Burn
     }
 
     Mode public mode;
+    bytes public failure;
     bytes32 public latestResult;
 
-    constructor(IVRFProvider provider_, Mode mode_) VRFConsumerBase(provider_) {
-        mode = mode_;
-    }
+    constructor(IVRFProvider provider_) VRFConsumerBase(provider_) {}
 
-    function setMode(Mode mode_) external {
+    /// @param failure_ What `Mode.Revert` reverts with.
+    function setMode(Mode mode_, bytes calldata failure_) external {
         mode = mode_;
+        failure = failure_;
     }
 
     function requestRandomDataFromProvider(string calldata clientSeed) external payable {
         provider.requestRandomData{value: msg.value}(clientSeed);
     }
 
-    function useValue(string calldata seed, uint64 time, bytes32 result) internal override {
-        if (mode == Mode.Text) {
-            revert("the game is over");
-        } else if (mode == Mode.Empty) {
-            revert();
-        } else if (mode == Mode.Custom) {
-            revert NotToday(time);
-        } else if (mode == Mode.Panic) {
-            latestResult = bytes32(uint256(result) / uint256(latestResult));
+    function useValue(string calldata seed, uint64, bytes32 result) internal override {
+        if (mode == Mode.Revert) {
+            bytes memory data = failure;
+            assembly ("memory-safe") {
+                revert(add(data, 0x20), mload(data))
+            }
         } else if (mode == Mode.AskAgain) {
             provider.requestRandomData{value: address(this).balance}(string.concat(seed, "+"));
         } else if (mode == Mode.Burn) {

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use alloy_primitives::{Address, B256, Bytes, U256, hex, keccak256};
-use alloy_sol_types::{SolCall, SolError};
+use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
+use alloy_sol_types::{Panic, Revert, SolCall, SolError};
 use serde_json::json;
 use windlass_chain::{BlockTag, decode_revert};
 use windlass_contracts::init_code;
@@ -159,7 +159,7 @@ async fn refusals_carry_the_text_of_whoever_refuses() {
 async fn a_consumer_that_does_not_take_its_value_is_told_apart() {
     let world = World::new(ProviderVersion::V2, Layout::V3).await;
     let worker = world.accounts[2];
-    let constructor = FailingConsumer::constructorCall { provider_: world.deployed.provider, mode_: 1 };
+    let constructor = FailingConsumer::constructorCall { provider_: world.deployed.provider };
     let consumer = world.create(init_code(&FailingConsumer::BYTECODE, &constructor)).await;
     let ask = FailingConsumer::requestRandomDataFromProviderCall { clientSeed: "one".into() };
     let logs = world.transact(world.accounts[1], Some(consumer), FEE, ask.abi_encode()).await;
@@ -167,29 +167,29 @@ async fn a_consumer_that_does_not_take_its_value_is_told_apart() {
     assert_eq!(task.caller, consumer);
     let proof = world.prove(&task, worker);
     let reader = world.reader();
-    let error = FailingConsumer::NotToday { time: task.time }.abi_encode();
-    let custom = format!("custom error 0x{} with 0x{}", hex::encode(&error[..4]), hex::encode(&error[4..]));
-    for (mode, text, of_consumer) in [
-        (1, "the game is over", true),
-        (2, "no reason given", false),
-        (3, custom.as_str(), true),
-        (4, "panic 0x12 (division or modulo by zero)", false),
-        (5, "ReentrancyGuard: reentrant call", true),
-        (6, "no reason given", false),
+    let told = |mode_, failure_: Vec<u8>| FailingConsumer::setModeCall { mode_, failure_: failure_.into() }.abi_encode();
+    let panic = Panic { code: U256::from(0x12) }.abi_encode();
+    for (mode, failure, text, of_consumer) in [
+        (1, Revert::from("the game is over").abi_encode(), "the game is over", true),
+        (1, Vec::new(), "no reason given", false),
+        (1, vec![1, 2, 3, 4, 5], "custom error 0x01020304 with 0x05", true),
+        (1, panic, "panic 0x12 (division or modulo by zero)", false),
+        (2, Vec::new(), "ReentrancyGuard: reentrant call", true),
+        (3, Vec::new(), "no reason given", false),
     ] {
-        world.transact(world.accounts[1], Some(consumer), 0, FailingConsumer::setModeCall { mode_: mode }.abi_encode()).await;
+        world.transact(world.accounts[1], Some(consumer), 0, told(mode, failure)).await;
         let refusal = reader.simulate_relay(worker, &proof, 0).await.unwrap_err();
         assert_eq!(
             (refusal.to_string().as_str(), refusal.is_of_consumer(), refusal.is_refusal()),
             (text, of_consumer, true),
-            "{mode}"
+            "{mode} {text}"
         );
         // Sent all the same, it leaves the task open.
         let receipt = world.attempt(worker, Some(world.deployed.provider), 0, relay_call(&proof, 0)).await;
         assert_eq!(receipt["status"], "0x0");
         assert!(!reader.task(0, &world.head().await, 1).await.unwrap().unwrap().is_resolved);
     }
-    world.transact(world.accounts[1], Some(consumer), 0, FailingConsumer::setModeCall { mode_: 0 }.abi_encode()).await;
+    world.transact(world.accounts[1], Some(consumer), 0, told(0, Vec::new())).await;
     reader.simulate_relay(worker, &proof, 0).await.unwrap();
     world.transact(worker, Some(world.deployed.provider), 0, relay_call(&proof, 0)).await;
     let latest = FailingConsumer::latestResultCall {}.abi_encode();
