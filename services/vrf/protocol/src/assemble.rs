@@ -126,6 +126,3 @@ pub fn count_proof(relay: RelayPart, block_height: u64, count: u64, existence: &
     };
     CountProof { relay, verify }
 }
-
-#[cfg(test)]
-pub(crate) mod tests;

@@ -129,7 +129,7 @@ pub fn event<K: Into<String>, V: Into<String>>(kind: &str, attributes: impl Into
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod tests {
     use super::*;
     use proptest::prelude::*;

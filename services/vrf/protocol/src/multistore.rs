@@ -170,7 +170,7 @@ pub fn build(layout: Layout, mut root_of: impl FnMut(&str) -> B256) -> (MultiSto
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod tests {
     use super::*;
     use alloy_primitives::keccak256;

