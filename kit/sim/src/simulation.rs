@@ -287,6 +287,18 @@ impl Simulation {
         self.bury(id.0, down).await;
     }
 
+    /// The database is gone, and an empty one is in its place. All processes die with it and start again after `down`.
+    pub async fn lose_database(&mut self, empty: Database, down: Duration) {
+        self.trace.push("the database is lost");
+        for index in 0..self.processes.len() {
+            if let Some(process) = self.processes.get(index) {
+                process.life.kill();
+            }
+            self.bury(index, down).await;
+        }
+        std::mem::replace(&mut self.database, empty).remove().await;
+    }
+
     /// Stops a process in the middle of life, as `SIGSTOP` or a long pause of a virtual machine does, or lets it go on.
     pub fn pause(&mut self, id: ProcessId, paused: bool) {
         self.trace.push(format!("process {} paused={paused}", id.0));

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use windlass_sim::{Actor, Checker, CrashPolicy, Database, Failure, Host, Program, Progress, Simulation, StepError, Violation};
@@ -124,6 +125,20 @@ async fn crashes_leave_whole_commits() {
         assert_eq!(sim.crashes(), 10);
         sim.close().await;
     }
+}
+
+#[tokio::test]
+async fn a_lost_database_is_an_empty_one() {
+    let (mut sim, outcome) = run(0, false).await;
+    assert!(outcome.is_ok());
+    sim.set_crashes(None);
+    sim.lose_database(Database::sqlite().unwrap(), Duration::from_secs(5)).await;
+    let trace = sim.trace();
+    // The process notices that less is there than was acknowledged, as this one must.
+    let failure = sim.run(100).await.unwrap_err();
+    assert!(failure.what.contains("moves were acknowledged, 0 are there"), "{failure}");
+    assert!(trace.tail(80).contains(&"the database is lost".to_owned()));
+    sim.close().await;
 }
 
 #[tokio::test]
