@@ -8,6 +8,7 @@ mod abi;
 mod band_tx;
 mod block_header;
 mod bridge_proofs;
+mod build_proof;
 mod common;
 mod find_request_id;
 mod grpc_messages;
@@ -28,6 +29,7 @@ pub(crate) fn runner_for(name: &str) -> Option<Runner> {
         "block_header" => |_, document, sheet| Box::pin(ready(block_header::run(document, sheet))),
         "bridge_proofs" => |_, document, sheet| Box::pin(ready(bridge_proofs::run(document, sheet))),
         "bridge_real_proofs" => |_, document, sheet| Box::pin(ready(bridge_proofs::run(document, sheet))),
+        "build_proof" => |_, document, sheet| Box::pin(ready(build_proof::run(document, sheet))),
         "find_request_id" => |_, document, sheet| Box::pin(ready(find_request_id::run(document, sheet))),
         "grpc_messages" => |_, document, sheet| Box::pin(ready(grpc_messages::run(document, sheet))),
         "iavl" => |_, document, sheet| Box::pin(ready(iavl::run(document, sheet))),
