@@ -1,4 +1,53 @@
-//! BandChain as the relay sees it: one trait, and its clients over gRPC, REST and CometBFT RPC.
+//! BandChain as the relay sees it: one trait, [`BandApi`], and [`BandClient`], which puts its questions to nodes over gRPC, CometBFT RPC and
+//! REST.
+//!
+//! # What each kind of endpoint offers
+//!
+//! | Question | gRPC | CometBFT RPC | REST | proof URL |
+//! | --- | --- | --- | --- | --- |
+//! | newest block, block hash, validators | 1st | 2nd | 3rd | |
+//! | broadcast, transaction by hash or sequence | 1st | 2nd | 3rd | |
+//! | transactions of a sender, with their signed bytes | 1st | 2nd | | |
+//! | account, balance, simulation, state of a request, message type | 1st | 3rd, through a query of the application | 2nd | |
+//! | Proof service | 1st | | 2nd | 3rd |
+//! | requests resolved in a block, proof from the store itself | | only | | |
+//!
+//! gRPC alone serves everything but the last line; CometBFT RPC alone everything but the Proof service, which it makes unnecessary. A
+//! question that no endpoint can answer is [`BandError::Unsupported`] and names the kind that could. A REST URL whose path ends with
+//! `/proof` is the proof route itself, as public sites publish it.
+//!
+//! Old and new nodes are both understood: services of chain v2 (`oracle.v1`, `bandchain.v1.oracle`), accounts before SDK 0.47, events in
+//! base64 (CometBFT 0.34), begin and end block events (up to 0.37) and those of `FinalizeBlock` (0.38), the block broadcast mode, which newer
+//! nodes refuse and then get the transaction in sync mode. What a node does not know under the new name is asked under the old one, and
+//! that is remembered.
+//!
+//! # Who is asked
+//!
+//! - An endpoint is used only after it has shown the right chain id. One of another chain is left alone for five minutes and then looked
+//!   at again; if all are, that is [`BandError::WrongChain`]. Proof URLs cannot show it: their proofs name the chain in every signature.
+//! - Working ones come first, then those that have the height in question, then by kind, then by speed, then as configured.
+//! - After a failure (no connection, no answer in time, `UNAVAILABLE`, an answer that is none) an endpoint comes last for half a second,
+//!   doubling up to a minute. One that asks for fewer requests (`RESOURCE_EXHAUSTED`, 429, `Retry-After`) is not asked at all until its
+//!   time is over.
+//! - One that is more than a few blocks behind is not asked about the newest state. Heights are learnt from the newest block, from a probe
+//!   of all endpoints every few seconds, and from what answers mention in passing.
+//! - "Not found" and "gone" go on to the next endpoint; "not yet" only to one that is further. A simulation that fails is an answer.
+//!
+//! # What is made of the answers
+//!
+//! - The newest block never goes back, unless the chain insists on it three times.
+//! - The account can be asked of several independent hosts, which must agree ([`BandClientConfig::quorum`]), as must those that know an
+//!   included transaction. That a transaction is unknown is believed of two, or of all that are in order if those are fewer.
+//! - A transaction is handed to one endpoint, and to the next only where the first certainly did not take it: not reached, too many
+//!   requests, refused without looking, pool full. Otherwise the error says [`BandError::outcome_unknown`]; handing out the same bytes
+//!   again is always safe, [`BandApi::broadcast_all`] does it at once. A refusal with a code is an answer.
+//! - Answers are checked as far as they can be without the Bridge: the account, the transaction hash and the request are those asked for,
+//!   signed bytes have the hash, a proof can be decoded. What is proven is decided by `protocol::verify`.
+//! - A proof from CometBFT RPC is header and votes of a block, fetched once for all its requests, and the store proof of the block before. The
+//!   newest block can be used: its votes are those that the node saw, and are fetched again once the next block carries the rest. Only
+//!   votes for the block count, in the order of the signers' EVM addresses.
+//!
+//! Errors name host and method, never a URL. Requests are counted per method in the metrics and in [`BandClient::counts`].
 
 mod convert;
 mod error;
@@ -12,6 +61,8 @@ mod rest;
 mod rpc;
 mod rpc_json;
 mod site;
+#[cfg(test)]
+mod tests;
 mod types;
 
 use alloy_primitives::{Address, B256, Bytes};
