@@ -17,6 +17,9 @@ pub const DENOM: &str = "uband";
 /// Longest chain id for which the Bridge's one-byte lengths are right in every vote (section 4.10 of the protocol document).
 pub const MAX_CHAIN_ID_LENGTH: usize = 17;
 
+/// The end of the year 9999, in Unix milliseconds.
+pub(crate) const LATEST_TIME_MS: u64 = 253_402_300_799_999;
+
 /// Form of the results of an oracle script.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ResultVersion {
@@ -172,17 +175,22 @@ impl BandConfig {
         let delays = *self.resolve_after.start() >= 1 && !self.resolve_after.is_empty();
         let chain_id = (1..=MAX_CHAIN_ID_LENGTH).contains(&self.chain_id.len()) && self.chain_id.is_ascii();
         let leaves = self.store_leaves.is_power_of_two() && (4..=1 << 24).contains(&self.store_leaves);
+        let times = (1_000 << 28)..=LATEST_TIME_MS;
         let rules = [
             (chain_id, "chain_id", "must have 1 to 17 ASCII characters"),
             (!self.validators.is_empty(), "validators", "must not be empty"),
             (self.validators.iter().all(|validator| validator.power > 0), "validators", "powers must be above zero"),
-            (self.genesis_time_ms >= 1_000 << 28, "genesis_time_ms", "must be late enough for a vote's time to have 6 bytes"),
+            (
+                times.contains(&self.genesis_time_ms),
+                "genesis_time_ms",
+                "must be after mid 1978, so that a vote's time has 6 bytes",
+            ),
             (price, "min_gas_price", "must be a decimal number"),
             (delays, "resolve_after", "must be a range that begins at 1 or later"),
             (self.expiration_blocks >= 1, "expiration_blocks", "must be at least 1"),
             (self.oracle_validators >= 1, "oracle_validators", "must be at least 1"),
             (self.mempool_size >= 1, "mempool_size", "must be at least 1"),
-            (self.first_request_id >= 1, "first_request_id", "must be at least 1"),
+            ((1..1 << 60).contains(&self.first_request_id), "first_request_id", "must be at least 1 and far below 2^63"),
             (leaves, "store_leaves", "must be a power of two from 4 to 16777216"),
             (self.keep_heights >= 3, "keep_heights", "must be at least 3"),
         ];

@@ -22,7 +22,7 @@ use windlass_vrf_protocol::multistore::Layout;
 use windlass_vrf_protocol::oracle_result::{COUNT_KEY, OracleResult, store_key};
 use windlass_vrf_protocol::vote::EncodedChainId;
 
-use crate::config::{BandConfig, GenesisValidator};
+use crate::config::{BandConfig, GenesisValidator, LATEST_TIME_MS};
 use crate::error::DevnetError;
 use crate::faults::{Faults, hit};
 use crate::tree::{Leaf, StoreItem, Tree};
@@ -292,7 +292,7 @@ impl Chain {
         }
         let (height, time_ms, last_id, state) = {
             let last = self.blocks.back()?;
-            (last.header.height + 1, now_ms.max(last.time_ms + 1), last.id(), last.state.clone())
+            (last.header.height + 1, now_ms.min(LATEST_TIME_MS).max(last.time_ms + 1), last.id(), last.state.clone())
         };
         match self.make_block(height, time_ms, &last_id, &state) {
             Ok(()) => Some(height),
