@@ -92,6 +92,11 @@ pub fn result(request: u64) -> OracleResult {
 }
 
 impl Setup {
+    /// The chain that the fuzz target for proofs and its corpus share.
+    pub fn fuzzed() -> Self {
+        Self { powers: vec![4, 3, 2, 1], requests: vec![1000, 1001], others: 2, ..Self::default() }
+    }
+
     pub fn build(self) -> Block {
         let version = self.height - 1;
         let mut leaves = vec![Leaf::new(Bytes::from_static(COUNT_KEY), &99u64.to_be_bytes(), version).unwrap()];
