@@ -13,6 +13,7 @@ use crate::error::StoreError;
 use crate::lease::{self, Fence};
 use crate::migrate::{self, Migrations};
 use crate::options::StoreOptions;
+use crate::params;
 use crate::tx::Tx;
 use crate::value::{Row, Value};
 use crate::writer::{Job, Shared, TypedJob, Writer};
@@ -105,6 +106,17 @@ impl Store {
             .await?;
         self.forget_read_connections();
         Ok(())
+    }
+
+    /// Number of the last step of a component that was applied to this database; 0 if none was. For commands that only look: they must not
+    /// bring tables up to date under a running node.
+    ///
+    /// # Errors
+    /// As [`Store::query`].
+    pub async fn newest_migration(&self, component: &str) -> Result<u32, StoreError> {
+        let sql = "SELECT coalesce(max(number), 0) AS newest FROM windlass_migration WHERE component = $1";
+        let row = self.query_optional(sql, params![component]).await?;
+        row.map_or(Ok(0), |row| row.get("newest"))
     }
 
     /// After a migration: the prepared statements of these connections may have another result now.

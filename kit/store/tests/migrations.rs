@@ -49,6 +49,16 @@ async fn steps_are_applied_once_and_in_order() {
 }
 
 #[tokio::test]
+async fn whoever_only_looks_learns_the_last_step() {
+    for store in testing::stores().await {
+        assert_eq!(store.newest_migration("bank").await.unwrap(), 0);
+        store.migrate(&ONE).await.unwrap();
+        assert_eq!(store.newest_migration("bank").await.unwrap(), 1);
+        assert_eq!(store.newest_migration("other").await.unwrap(), 0);
+    }
+}
+
+#[tokio::test]
 async fn an_edited_migration_is_refused() {
     const EDITED: Migrations = Migrations {
         component: "bank",
