@@ -106,6 +106,13 @@ impl NodeClient {
         Ok(Self { client, base, token })
     }
 
+    /// The same node with another token.
+    #[must_use]
+    pub fn with_token(mut self, token: SecretText) -> Self {
+        self.token = Some(token);
+        self
+    }
+
     /// Where a node with this section can be called on its own machine.
     ///
     /// # Errors

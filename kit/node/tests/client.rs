@@ -48,7 +48,7 @@ async fn a_wrong_token_is_told_and_the_right_one_is_not() {
         let error = client(&running, wrong).get("v1/status").await.unwrap_err();
         assert!(matches!(error, ClientError::Token { .. }) && !error.is_transient(), "{error}");
     }
-    let client = client(&running, Some("open-sesame-open-sesame"));
+    let client = client(&running, None).with_token(SecretText::new("open-sesame-open-sesame"));
     client.get("v1/status").await.unwrap();
     assert!(!format!("{client:?}").contains("sesame"));
     running.stop().await.unwrap();
