@@ -215,6 +215,25 @@ fn requests_that_are_not_answered_expire() {
 }
 
 #[test]
+fn other_software_with_the_same_key_uses_sequences_too() {
+    let mut wallet = Wallet::new(1);
+    let mut chain = chain(&wallet);
+    let (paid, request) = (wallet.pay("band1other", 5_000), wallet.next(1));
+    assert!(chain.check_tx(&paid.bytes).is_ok());
+    assert_eq!(chain.check_tx(&request.bytes).code, 32, "the sequence is gone before the block");
+    advance(&mut chain, 1);
+    let included = chain.transaction_at_sequence(&wallet.address, 0).unwrap();
+    assert_eq!((included.hash_text(), included.code), (paid.hash, 0));
+    assert_eq!(request_ids(&included.events, &included.raw_log).unwrap(), [0u64; 0]);
+    assert_eq!(chain.balance("band1other", "uband"), 5_000);
+    let too_much = wallet.pay("band1other", u128::MAX);
+    assert!(chain.check_tx(&too_much.bytes).is_ok());
+    advance(&mut chain, 1);
+    assert_eq!(chain.transaction(&too_much.hash).unwrap().code, 5);
+    assert_eq!(chain.balance("band1other", "uband"), 5_000);
+}
+
+#[test]
 fn the_same_calls_make_the_same_chain() {
     let run = |seed: u64| {
         let mut wallet = Wallet::new(1);

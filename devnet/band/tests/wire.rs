@@ -287,6 +287,57 @@ async fn rest_accounts_and_broadcast() {
     assert_eq!(body["block"]["header"]["height"], "2");
 }
 
+#[tokio::test]
+async fn rest_searches_simulates_and_lists_validators() {
+    let (devnet, answer) = with_result().await;
+    let mut wallet = Wallet::new(1);
+    wallet.input.sequence = 1;
+    let rest = devnet.rest_url();
+    let query = format!("query=tx.acc_seq%3D%27{}%2F0%27&order_by=ORDER_BY_DESC&limit=3", wallet.address);
+    let response = http().get(format!("{rest}/cosmos/tx/v1beta1/txs?{query}")).send().await.unwrap();
+    assert_eq!(response.headers()["grpc-metadata-x-cosmos-block-height"], "5");
+    let body: Value = response.json().await.unwrap();
+    assert_eq!((&body["total"], &body["tx_responses"][0]["txhash"]), (&json!("1"), &json!(answer.txhash)));
+    let simulate = json!({ "tx_bytes": STANDARD.encode(wallet.next(1).bytes) });
+    let response = http().post(format!("{rest}/cosmos/tx/v1beta1/simulate")).json(&simulate).send().await.unwrap();
+    let gas: Value = response.json().await.unwrap();
+    assert!(gas["gas_info"]["gas_used"].as_str().unwrap().parse::<u64>().unwrap() > 600_000, "{gas}");
+    let base = format!("{rest}/cosmos/base/tendermint/v1beta1");
+    let (_, body) = get(format!("{base}/validatorsets/latest?pagination.limit=3")).await;
+    assert_eq!((body["validators"].as_array().unwrap().len(), &body["pagination"]["total"]), (3, &json!("4")));
+    let (_, body) = get(format!("{base}/node_info")).await;
+    assert_eq!(body["application_version"]["version"], "3.1.4");
+}
+
+#[tokio::test]
+async fn modules_answer_queries_of_the_application() {
+    let (devnet, _) = with_result().await;
+    let address = Wallet::new(1).address;
+    let query = async |path: &str, data: Vec<u8>| {
+        let url = format!("{}/abci_query?path=\"{path}\"&data=0x{}", devnet.rpc_url(), hex::encode(data));
+        get(url).await.1["result"]["response"].clone()
+    };
+    let value = |response: &Value| STANDARD.decode(response["value"].as_str().unwrap()).unwrap();
+    let question = auth::QueryAccountInfoRequest { address: address.clone() }.encode_to_vec();
+    let answer = query(auth::path::ACCOUNT_INFO, question).await;
+    let account = auth::QueryAccountInfoResponse::decode(&value(&answer)[..]).unwrap();
+    assert_eq!(account.info.unwrap().sequence, 1);
+    let question = auth::QueryAccountInfoRequest { address: "band1x".to_owned() }.encode_to_vec();
+    assert_eq!(query(auth::path::ACCOUNT_INFO, question).await["code"], 22);
+    let question = oracle::QueryRequestRequest { request_id: 1 }.encode_to_vec();
+    let state = oracle::QueryRequestResponse::decode(&value(&query(oracle::path::REQUEST, question.clone()).await)[..]).unwrap();
+    assert!(state.result.is_some());
+    assert_eq!(query(oracle::path::REQUEST_V2, question).await["code"], 6);
+    let mut wallet = Wallet::new(1);
+    wallet.input.sequence = 1;
+    let simulated = query("/app/simulate", wallet.next(1).bytes.to_vec()).await;
+    let gas: Value = serde_json::from_slice(&value(&simulated)).unwrap();
+    assert!(gas["gas_info"]["gas_used"].is_string());
+    wallet.input.sequence = 7;
+    let refused = query("/app/simulate", wallet.next(1).bytes.to_vec()).await;
+    assert!(refused["code"] == 18 && refused["log"].as_str().unwrap().contains("expected 1, got 7"), "{refused}");
+}
+
 /// The header of an RPC answer.
 fn header_of(json: &Value) -> Header {
     let bytes = |name: &str| Bytes::from(hex::decode(json[name].as_str().unwrap()).unwrap());
@@ -503,6 +554,10 @@ async fn an_old_chain_speaks_its_old_forms() {
     let (_, body) = get(format!("{}/block_results?height=3", devnet.rpc_url())).await;
     let event = &body["result"]["end_block_events"][0];
     assert_eq!((event["type"].as_str(), event["attributes"][0]["key"].as_str()), (Some("resolve"), Some("aWQ=")));
+    let grpc = Grpc::connect(&devnet).await;
+    let params = async |path| grpc.call::<_, oracle::QueryParamsResponse>(path, oracle::QueryParamsRequest {}).await;
+    assert_eq!(params(oracle::path::PARAMS).await.unwrap_err().code(), Code::Unimplemented);
+    assert_eq!(params(oracle::path::PARAMS_V2).await.unwrap().params.unwrap().max_ask_count, 16);
 }
 
 #[tokio::test]

@@ -11,16 +11,19 @@ use axum::response::IntoResponse;
 use axum::routing::post;
 use prost::Message;
 use tonic::server::{Grpc, UnaryService};
-use tonic::{Response, Status};
+use tonic::{Code, Response, Status};
 use tonic_prost::ProstCodec;
 use windlass_vrf_protocol::messages::{Any, auth, bank, oracle, proof, tendermint, tx};
+use windlass_vrf_protocol::multistore::Layout;
 
-use super::convert;
-use super::{Broadcast, CallError, Shared};
+use super::{Broadcast, CallError, Shared, convert, json};
 use crate::chain::Chain;
 use crate::error::QueryError;
 
 type Answer<T> = Result<T, CallError>;
+
+/// Where nodes write their newest height into every answer.
+const HEIGHT_HEADER: &str = "x-cosmos-block-height";
 
 /// All calls. Unknown ones are answered UNIMPLEMENTED.
 pub(super) fn router(shared: Shared) -> Router {
@@ -37,15 +40,24 @@ pub(super) fn router(shared: Shared) -> Router {
     routes.sync(tx::path::GET_TX, get_tx);
     routes.sync(tx::path::GET_TXS_EVENT, get_txs_event);
     routes.sync(tx::path::SIMULATE, simulate);
-    routes.sync(oracle::path::REQUEST, request);
-    routes.sync(oracle::path::REQUEST_V2, request);
-    routes.sync(oracle::path::PARAMS, params);
-    routes.sync(oracle::path::PARAMS_V2, params);
+    routes.sync(oracle::path::REQUEST, |chain, question| on(Layout::V3, chain, question, request));
+    routes.sync(oracle::path::REQUEST_V2, |chain, question| on(Layout::V2, chain, question, request));
+    routes.sync(oracle::path::PARAMS, |chain, question| on(Layout::V3, chain, question, params));
+    routes.sync(oracle::path::PARAMS_V2, |chain, question| on(Layout::V2, chain, question, params));
     routes.sync(proof::path::PROOF, single_proof);
     routes.sync(proof::path::MULTI_PROOF, multi_proof);
     routes.sync(proof::path::REQUEST_COUNT_PROOF, count_proof);
     routes.unary(tx::path::BROADCAST_TX, |shared, request| Box::pin(broadcast(shared, request)));
     routes.router
+}
+
+/// The oracle module has one name on chain v2 and another on v3.
+fn on<I, O>(layout: Layout, chain: &Chain, question: I, handler: fn(&Chain, I) -> Answer<O>) -> Answer<O> {
+    if chain.latest().is_some_and(|block| block.layout() != layout) {
+        let service = if layout == Layout::V3 { "band.oracle.v1.Query" } else { "oracle.v1.Query" };
+        return Err(CallError::Unimplemented(service));
+    }
+    handler(chain, question)
 }
 
 struct Routes {
@@ -107,11 +119,13 @@ impl<I: Send + 'static, O: Send + 'static> UnaryService<I> for Unary<I, O> {
         let Self { shared, method, handler } = self.clone();
         Box::pin(async move {
             let lost = shared.before(&method).await.map_err(status)?;
-            let answer = handler(shared, request.into_inner()).await;
+            let answer = handler(shared.clone(), request.into_inner()).await;
             if lost {
                 return Err(status(CallError::Unavailable));
             }
-            answer.map(Response::new).map_err(status)
+            let mut response = answer.map(Response::new).map_err(status)?;
+            response.metadata_mut().insert(HEIGHT_HEADER, shared.read().height().into());
+            Ok(response)
         })
     }
 }
@@ -197,20 +211,27 @@ fn validators_by_height(
     validators_of(chain, height_of(chain, request.height)?, request.pagination)
 }
 
-/// As of the oracle store by key only.
+/// The oracle store by key, queries of modules by their gRPC path, and simulation.
 pub(super) fn abci_query(chain: &Chain, request: tendermint::AbciQueryRequest) -> Answer<tendermint::AbciQueryResponse> {
     let tendermint::AbciQueryRequest { data, path, height, prove } = request;
-    let refused = |code: u32, log: String| tendermint::AbciQueryResponse {
+    let (newest, refused) = (chain.height(), |code: u32, log: String| tendermint::AbciQueryResponse {
         code,
         log,
         height,
         codespace: "sdk".to_owned(),
         ..tendermint::AbciQueryResponse::default()
-    };
+    });
     if path != "/store/oracle/key" {
-        return Ok(refused(6, format!("unknown query path {path}: unknown request")));
+        let height = convert::signed(newest);
+        return Ok(match module_query(chain, &path, &data) {
+            Ok(value) => tendermint::AbciQueryResponse { value, height, ..tendermint::AbciQueryResponse::default() },
+            Err(error) if error.code() == Code::Unimplemented => {
+                refused(6, format!("unknown query path: {path}: unknown request"))
+            }
+            Err(error) if error.code() == Code::NotFound => refused(22, format!("{}: key not found", error.message())),
+            Err(error) => refused(18, format!("{}: invalid request", error.message())),
+        });
     }
-    let newest = chain.height();
     let asked = if height == 0 { newest } else { u64::try_from(height).unwrap_or_default() };
     if asked <= 1 && prove {
         let text = "cannot query with proof when height <= 1; please provide a valid height: invalid request";
@@ -229,6 +250,28 @@ pub(super) fn abci_query(chain: &Chain, request: tendermint::AbciQueryRequest) -
             Ok(refused(18, format!("{text}: invalid request")))
         }
         Err(error) => Err(error.into()),
+    }
+}
+
+/// What a module answers under the path of its gRPC call, encoded.
+fn module_query(chain: &Chain, path: &str, data: &[u8]) -> Answer<Vec<u8>> {
+    fn run<I: Message + Default, O: Message>(data: &[u8], handler: impl FnOnce(I) -> Answer<O>) -> Answer<Vec<u8>> {
+        let question = I::decode(data).map_err(|error| CallError::Invalid(error.to_string()))?;
+        Ok(handler(question)?.encode_to_vec())
+    }
+    match path {
+        auth::path::ACCOUNT_INFO => run(data, |question| account_info(chain, question)),
+        auth::path::ACCOUNT => run(data, |question| account(chain, question)),
+        bank::path::BALANCE => run(data, |question| balance(chain, question)),
+        oracle::path::REQUEST => run(data, |question| on(Layout::V3, chain, question, request)),
+        oracle::path::REQUEST_V2 => run(data, |question| on(Layout::V2, chain, question, request)),
+        oracle::path::PARAMS => run(data, |question| on(Layout::V3, chain, question, params)),
+        oracle::path::PARAMS_V2 => run(data, |question| on(Layout::V2, chain, question, params)),
+        "/app/simulate" => {
+            let (wanted, used) = chain.simulate(data)?;
+            Ok(json::simulation(wanted, used).to_string().into_bytes())
+        }
+        _ => Err(CallError::Unimplemented("")),
     }
 }
 
@@ -256,7 +299,7 @@ fn get_tx(chain: &Chain, request: tx::GetTxRequest) -> Answer<tx::GetTxResponse>
     Ok(tx::GetTxResponse { tx: decoded, tx_response: Some(convert::tx_response(&transaction)) })
 }
 
-fn get_txs_event(chain: &Chain, request: tx::GetTxsEventRequest) -> Answer<tx::GetTxsEventResponse> {
+pub(super) fn get_txs_event(chain: &Chain, request: tx::GetTxsEventRequest) -> Answer<tx::GetTxsEventResponse> {
     let query = if request.query.is_empty() { request.events.join(" AND ") } else { request.query };
     if query.is_empty() {
         return Err(CallError::Invalid("query cannot be empty".to_owned()));

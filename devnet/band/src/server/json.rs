@@ -7,6 +7,7 @@ use windlass_vrf_protocol::messages::oracle::ResolveStatus;
 use windlass_vrf_protocol::messages::tendermint::AbciQueryResponse;
 use windlass_vrf_protocol::messages::{oracle, proof, tx};
 use windlass_vrf_protocol::multistore::Layout;
+use windlass_vrf_protocol::tx::{BandAddress, PUB_KEY_TYPE_URL};
 
 use super::convert::{rfc3339, rfc3339_ms};
 use crate::chain::{Block, IncludedTx, PARTS_TOTAL};
@@ -207,6 +208,21 @@ pub(super) fn tx_response(response: &tx::TxResponse) -> Value {
         "tx": transaction,
         "timestamp": response.timestamp,
         "events": events(&response.events, Layout::V3),
+    })
+}
+
+/// Gas of a simulated transaction.
+pub(super) fn simulation(wanted: u64, used: u64) -> Value {
+    json!({ "gas_info": { "gas_wanted": number(wanted), "gas_used": number(used) }, "result": null })
+}
+
+/// A validator as the REST gateway spells it.
+pub(super) fn rest_validator(validator: &Validator) -> Value {
+    json!({
+        "address": BandAddress(*validator.address()).to_consensus(),
+        "pub_key": { "@type": PUB_KEY_TYPE_URL, "key": base64(validator.public_key()) },
+        "voting_power": number(validator.power()),
+        "proposer_priority": "0",
     })
 }
 

@@ -41,11 +41,15 @@ pub(crate) struct Shared {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum CallError {
     Unavailable,
-    RateLimited { retry_after_seconds: u64 },
+    RateLimited {
+        retry_after_seconds: u64,
+    },
     Unknown(String),
     Query(QueryError),
     NotFound(String),
     Invalid(String),
+    /// A chain of this version has no such call.
+    Unimplemented(&'static str),
 }
 
 impl From<QueryError> for CallError {
@@ -62,6 +66,7 @@ impl CallError {
             Self::RateLimited { .. } => tonic::Code::ResourceExhausted,
             Self::NotFound(_) | Self::Query(QueryError::NoRequest { .. }) => tonic::Code::NotFound,
             Self::Invalid(_) | Self::Query(QueryError::Query(_)) => tonic::Code::InvalidArgument,
+            Self::Unimplemented(_) => tonic::Code::Unimplemented,
             // All plain errors of a node arrive so.
             Self::Unknown(_) | Self::Query(_) => tonic::Code::Unknown,
         }
@@ -72,6 +77,7 @@ impl CallError {
             Self::Unavailable => "unavailable".to_owned(),
             Self::RateLimited { .. } => "rate limit exceeded".to_owned(),
             Self::Unknown(text) | Self::NotFound(text) | Self::Invalid(text) => text.clone(),
+            Self::Unimplemented(path) => format!("unknown service {path}"),
             Self::Query(error) => error.to_string(),
         }
     }
@@ -128,6 +134,27 @@ impl Shared {
             let _ = tokio::time::timeout(LOOK_EVERY, heights.changed()).await;
         }
     }
+}
+
+/// A part of a URI without its escapes.
+fn percent_decoded(text: &str) -> String {
+    let mut out = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((byte, tail)) = rest.split_first() {
+        rest = tail;
+        match (*byte, tail) {
+            (b'%', [a, b, after @ ..]) => match hex::decode([*a, *b]) {
+                Ok(decoded) => {
+                    out.extend(decoded);
+                    rest = after;
+                }
+                Err(_) => out.push(b'%'),
+            },
+            (b'+', _) => out.push(b' '),
+            (byte, _) => out.push(byte),
+        }
+    }
+    String::from_utf8_lossy(&out).into_owned()
 }
 
 /// The answer to a broadcast.

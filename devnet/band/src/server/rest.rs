@@ -1,17 +1,20 @@
 //! The REST gateway: the proof routes of both chain versions, each also under `/api`, and some of the Cosmos SDK's.
 
 use axum::Router;
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{Path, RawQuery, Request, State};
 use axum::http::StatusCode;
 use axum::http::header::RETRY_AFTER;
+use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, body};
 use serde_json::{Value, json};
+use windlass_vrf_protocol::messages::PageRequest;
 use windlass_vrf_protocol::messages::proof::{MultiProofRequest, ProofRequest, RequestCountProofRequest};
+use windlass_vrf_protocol::messages::tx::{GetTxsEventRequest, OrderBy};
 use windlass_vrf_protocol::multistore::Layout;
 
-use super::{Broadcast, CallError, Shared, convert, grpc, json};
+use super::{Broadcast, CallError, Shared, convert, grpc, json, percent_decoded};
 use crate::chain::Chain;
 use crate::config::DENOM;
 
@@ -49,10 +52,21 @@ pub(super) fn router(shared: Shared) -> Router {
         .route("/cosmos/auth/v1beta1/account_info/{address}", get(account_info))
         .route("/cosmos/bank/v1beta1/balances/{address}/by_denom", get(balance))
         .route("/cosmos/base/tendermint/v1beta1/blocks/{height}", get(block))
-        .route("/cosmos/tx/v1beta1/txs", post(broadcast))
+        .route("/cosmos/base/tendermint/v1beta1/validatorsets/{height}", get(validators))
+        .route("/cosmos/base/tendermint/v1beta1/node_info", get(node_info))
+        .route("/cosmos/tx/v1beta1/simulate", post(simulate))
+        .route("/cosmos/tx/v1beta1/txs", post(broadcast).get(search))
         .route("/cosmos/tx/v1beta1/txs/{hash}", get(transaction))
+        .layer(middleware::from_fn_with_state(shared.clone(), with_height))
         .with_state(shared);
     Router::new().nest("/api", routes.clone()).merge(routes).fallback(not_implemented)
+}
+
+/// Writes the newest height into every answer, as a gateway does.
+async fn with_height(State(shared): State<Shared>, request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    response.headers_mut().insert("grpc-metadata-x-cosmos-block-height", shared.read().height().into());
+    response
 }
 
 async fn not_implemented() -> Response {
@@ -60,11 +74,10 @@ async fn not_implemented() -> Response {
     (StatusCode::NOT_IMPLEMENTED, body).into_response()
 }
 
-/// Values of a parameter, in order; several may stand in one, separated by commas.
+/// Values of a parameter, in order.
 fn parameter(query: &RawQuery, name: &str) -> Vec<String> {
     let pairs = query.0.as_deref().unwrap_or_default().split('&').filter_map(|pair| pair.split_once('='));
-    let values = pairs.filter(|(key, _)| *key == name).map(|(_, value)| value.replace("%2C", ","));
-    values.flat_map(|value| value.split(',').map(str::to_owned).collect::<Vec<_>>()).collect()
+    pairs.filter(|(key, _)| percent_decoded(key) == name).map(|(_, value)| percent_decoded(value)).collect()
 }
 
 fn parse<T: std::str::FromStr>(text: &str, what: &str) -> Result<T, CallError> {
@@ -89,7 +102,8 @@ async fn proof(State(shared): State<Shared>, Path(id): Path<String>, query: RawQ
 async fn multi_proof(State(shared): State<Shared>, query: RawQuery) -> Answer {
     let run = || {
         let ids = parameter(&query, "request_ids");
-        let request_ids = ids.iter().map(|id| parse(id, "request_ids")).collect::<Result<_, _>>()?;
+        let request_ids =
+            ids.iter().flat_map(|ids| ids.split(',')).map(|id| parse(id, "request_ids")).collect::<Result<_, _>>()?;
         let chain = shared.read();
         let answer = grpc::multi_proof(&chain, MultiProofRequest { request_ids })?;
         Ok(Json(json::multi_proof(&answer, layout(&chain))))
@@ -181,11 +195,75 @@ async fn block(State(shared): State<Shared>, Path(height): Path<String>) -> Answ
     shared.call("rest/block", run).await
 }
 
-async fn broadcast(State(shared): State<Shared>, body: body::Bytes) -> Answer {
-    let lost = shared.before("rest/broadcast").await?;
-    let request: Value = serde_json::from_slice(&body).map_err(|error| CallError::Invalid(error.to_string()))?;
+async fn validators(State(shared): State<Shared>, Path(height): Path<String>, query: RawQuery) -> Answer {
+    let run = || {
+        let chain = shared.read();
+        let height = if height == "latest" { chain.height() } else { parse(&height, "height")? };
+        let block = chain.block(height).map_err(|error| CallError::Invalid(error.to_string()))?;
+        let number = |name: &str| parameter(&query, name).first().map_or(Ok(0), |text| parse::<usize>(text, name));
+        let (skip, limit) = (number("pagination.offset")?, number("pagination.limit")?);
+        let all = block.validators().validators();
+        let page = all.iter().skip(skip).take(if limit == 0 { 100 } else { limit });
+        Ok(Json(json!({
+            "block_height": height.to_string(),
+            "validators": page.map(json::rest_validator).collect::<Vec<_>>(),
+            "pagination": { "next_key": null, "total": all.len().to_string() },
+        })))
+    };
+    shared.call("rest/validatorsets", run).await
+}
+
+async fn node_info(State(shared): State<Shared>) -> Answer {
+    let run = || {
+        let chain = shared.read();
+        let version = if layout(&chain) == Layout::V3 { "3.1.4" } else { "2.5.4" };
+        Ok(Json(json!({
+            "default_node_info": { "network": chain.config().chain_id, "moniker": "windlass-devnet-band" },
+            "application_version": { "name": "band", "app_name": "bandd", "version": version },
+        })))
+    };
+    shared.call("rest/node_info", run).await
+}
+
+async fn simulate(State(shared): State<Shared>, body: body::Bytes) -> Answer {
+    let run = || {
+        let (_, bytes) = transaction_in(&body)?;
+        let (wanted, used) = shared.read().simulate(&bytes)?;
+        Ok(Json(json::simulation(wanted, used)))
+    };
+    shared.call("rest/simulate", run).await
+}
+
+async fn search(State(shared): State<Shared>, query: RawQuery) -> Answer {
+    let run = || {
+        let text = |name: &str| parameter(&query, name).join(" AND ");
+        let number = |name: &str| parameter(&query, name).first().map_or(Ok(0), |text| parse::<u64>(text, name));
+        let question = GetTxsEventRequest {
+            events: parameter(&query, "events"),
+            query: text("query"),
+            order_by: if text("order_by") == "ORDER_BY_DESC" { OrderBy::Descending as i32 } else { 0 },
+            page: number("page")?,
+            limit: number("limit")?,
+            pagination: Some(PageRequest { limit: number("pagination.limit")?, ..PageRequest::default() }),
+        };
+        let found = grpc::get_txs_event(&shared.read(), question)?;
+        let responses: Vec<_> = found.tx_responses.iter().map(json::tx_response).collect();
+        Ok(Json(json!({ "txs": [], "tx_responses": responses, "pagination": null, "total": found.total.to_string() })))
+    };
+    shared.call("rest/txs", run).await
+}
+
+/// The body of a broadcast or simulation, and the transaction in it.
+fn transaction_in(body: &[u8]) -> Result<(Value, Vec<u8>), CallError> {
+    let request: Value = serde_json::from_slice(body).map_err(|error| CallError::Invalid(error.to_string()))?;
     let text = request.get("tx_bytes").and_then(Value::as_str).unwrap_or_default();
     let bytes = json::from_base64(text).ok_or_else(|| CallError::Invalid("tx_bytes is not base64".to_owned()))?;
+    Ok((request, bytes))
+}
+
+async fn broadcast(State(shared): State<Shared>, body: body::Bytes) -> Answer {
+    let lost = shared.before("rest/broadcast").await?;
+    let (request, bytes) = transaction_in(&body)?;
     let wait = match request.get("mode").and_then(Value::as_str) {
         Some("BROADCAST_MODE_SYNC" | "BROADCAST_MODE_ASYNC") => false,
         Some("BROADCAST_MODE_BLOCK") => true,

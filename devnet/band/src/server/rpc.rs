@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 use windlass_vrf_protocol::messages::tendermint::AbciQueryRequest;
 use windlass_vrf_protocol::multistore::Layout;
 
-use super::{CallError, Shared, grpc, json};
+use super::{CallError, Shared, grpc, json, percent_decoded};
 use crate::chain::{Chain, CheckAnswer};
 use crate::error::QueryError;
 
@@ -219,26 +219,6 @@ impl Parameters {
         }
         hex::decode(self.text(name)).map_err(|_| Failure::invalid(format!("error converting params to arguments: {name}")))
     }
-}
-
-fn percent_decoded(text: &str) -> String {
-    let mut out = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((byte, tail)) = rest.split_first() {
-        rest = tail;
-        match (*byte, tail) {
-            (b'%', [a, b, after @ ..]) => match hex::decode([*a, *b]) {
-                Ok(decoded) => {
-                    out.extend(decoded);
-                    rest = after;
-                }
-                Err(_) => out.push(b'%'),
-            },
-            (b'+', _) => out.push(b' '),
-            (byte, _) => out.push(byte),
-        }
-    }
-    String::from_utf8_lossy(&out).into_owned()
 }
 
 async fn answer(shared: &Shared, method: &str, parameters: &Parameters) -> Answer {

@@ -4,18 +4,30 @@
 
 use alloy_primitives::{Address, Bytes, U256, keccak256};
 use k256::ecdsa::SigningKey;
+use prost::Message;
 use windlass_devnet_band::{BandConfig, Chain, CheckAnswer, GenesisAccount};
+use windlass_vrf_protocol::merkle::sha256;
 use windlass_vrf_protocol::messages::oracle::MsgRequestData;
-use windlass_vrf_protocol::messages::tx::Coin;
+use windlass_vrf_protocol::messages::tx::{Any, Coin, SignDoc, TxBody};
 use windlass_vrf_protocol::multistore::Layout;
 use windlass_vrf_protocol::obi::Calldata;
 use windlass_vrf_protocol::oracle_result::OracleResult;
-use windlass_vrf_protocol::tx::{BandAddress, MessageType, RequestDataMsg, SignInput, SignedTx, sign};
+use windlass_vrf_protocol::tx::{BandAddress, MessageType, RequestDataMsg, SignInput, SignedTx, UnsignedTx, sign, unsigned};
 use windlass_vrf_protocol::validators::ValidatorSet;
 use windlass_vrf_protocol::verify::{BridgeState, Refusal, relay_and_verify, verify_oracle_result};
 
 /// Time between blocks of the tests.
 pub const BLOCK_MS: u64 = 1_000;
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct MsgSend {
+    #[prost(string, tag = "1")]
+    from_address: String,
+    #[prost(string, tag = "2")]
+    to_address: String,
+    #[prost(message, repeated, tag = "3")]
+    amount: Vec<Coin>,
+}
 
 pub struct Wallet {
     key: SigningKey,
@@ -74,6 +86,24 @@ impl Wallet {
         input.messages = vec![self.message(self.input.sequence)];
         change(&mut input);
         sign(&self.key, &input).unwrap()
+    }
+
+    /// Signs a plain payment with the present sequence, as other software that has the same key would.
+    pub fn pay(&self, to: &str, uband: u128) -> SignedTx {
+        let key = self.key.verifying_key();
+        let coin = Coin { denom: "uband".to_owned(), amount: uband.to_string() };
+        let send = MsgSend { from_address: self.address.clone(), to_address: to.to_owned(), amount: vec![coin] };
+        let any = Any { type_url: "/cosmos.bank.v1beta1.MsgSend".to_owned(), value: send.encode_to_vec() };
+        let body = TxBody { messages: vec![any], ..TxBody::default() }.encode_to_vec();
+        let unsigned = UnsignedTx { body: body.clone().into(), ..unsigned(key, &self.input) };
+        let document = SignDoc {
+            body_bytes: body,
+            auth_info_bytes: unsigned.auth_info.to_vec(),
+            chain_id: self.input.chain_id.clone(),
+            account_number: self.input.account_number,
+        };
+        let (r, s, _) = windlass_vrf_protocol::signature::sign(&self.key, &sha256(&[&document.encode_to_vec()]));
+        unsigned.with_signature(&[r.as_slice(), s.as_slice()].concat())
     }
 
     /// Signs `count` requests in one transaction and uses the sequence.
