@@ -290,8 +290,9 @@ impl Node for RpcNode {
         let answer = self.abci_query(Method::StoreProof, ORACLE_STORE, &key, Some(height)).await?;
         let ops = answer.ops();
         if ops.ops.is_empty() {
-            // Without a value the old proof operations prove absence, or there are none.
-            return Err(self.site(Method::StoreProof).not_ready("proof not found"));
+            // A state that is there proves even that a key is not in it.
+            let log = if answer.log.is_empty() { "proof not found" } else { &answer.log };
+            return Err(self.site(Method::StoreProof).status(Code::Unknown, log, None));
         }
         Ok(StoreProof { value: answer.value.0, ops })
     }

@@ -121,6 +121,9 @@ fn meaning(text: &str) -> Meaning {
     if text.contains("is not available, lowest height is") {
         return Meaning::Gone { lowest: number_after(&text, "lowest height is") };
     }
+    if text.contains("ensure height has not been pruned") {
+        return Meaning::Gone { lowest: None };
+    }
     if text.contains("version does not exist") || text.contains("version mismatch on immutable iavl tree") {
         // Said of heights above the newest as well.
         let (asked, newest) = (number_after(&text, "at height"), number_after(&text, "latest height:"));
@@ -215,6 +218,7 @@ mod tests {
             "failed to load state at height 10; version does not exist (latest height: 99)",
             "version does not exist",
             "height 10 is not available, lowest height is 50",
+            "proof is unexpectedly empty; ensure height has not been pruned: invalid request",
             "version mismatch on immutable IAVL tree; version does not exist. Version has either been pruned, or is for a future block height",
         ] {
             assert_eq!(kind(Method::Proof, Code::Unknown, text), "pruned", "{text}");

@@ -204,7 +204,12 @@ impl BandApi for BandClient {
 
     async fn proof(&self, id: u64, height: Option<u64>) -> Result<ServedProof, BandError> {
         let freshness = height.map_or(Freshness::Latest, Freshness::At);
-        self.ask(Method::Proof, freshness, |node| node.proof(id, height)).await
+        self.ask(Method::Proof, freshness, |node| {
+            Box::pin(async move {
+                node.proof(id, height).await.map_err(|error| if height.is_some() { gone_state(error) } else { error })
+            })
+        })
+        .await
     }
 
     async fn raw_proof(&self, id: u64, height: u64) -> Result<ServedProof, BandError> {
@@ -243,6 +248,17 @@ impl BandApi for BandClient {
             }
         };
         self.endpoints.iter().map(view).collect()
+    }
+}
+
+/// The Proof service looks for the block first. Where it has that, and no proof of any kind, the state is gone: of a state that is there it
+/// proves that the request is not in it.
+fn gone_state(error: BandError) -> BandError {
+    match error {
+        BandError::NotReady { host, method, text } if text.starts_with("Proof not found") => {
+            BandError::Pruned { host, method, lowest: None, text }
+        }
+        error => error,
     }
 }
 

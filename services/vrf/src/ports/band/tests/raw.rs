@@ -111,10 +111,15 @@ async fn a_request_that_is_not_resolved_has_no_proof_yet() {
 async fn a_state_that_was_pruned_is_said_to_be() {
     let chain = Arc::new(Chain::new(50, &[3]));
     let (_server, client, script) = comet(chain).await;
-    let log = "failed to load state at height 49; version does not exist (latest height: 9000)";
-    let answer = json!({ "response": { "code": 38, "log": log, "codespace": "sdk", "value": null } });
-    script.lock().store = Some(Answered::result(&answer));
-    assert!(matches!(client.raw_proof(3, 50).await, Err(BandError::Pruned { .. })));
+    for (code, log) in [
+        (38, "failed to load state at height 49; version does not exist (latest height: 9000)"),
+        (18, "proof is unexpectedly empty; ensure height has not been pruned: invalid request"),
+        (0, "version does not exist"),
+    ] {
+        let answer = json!({ "response": { "code": code, "log": log, "codespace": "sdk", "value": null } });
+        script.lock().store = Some(Answered::result(&answer));
+        assert!(matches!(client.raw_proof(3, 50).await, Err(BandError::Pruned { .. })), "{log}");
+    }
 }
 
 #[tokio::test]
