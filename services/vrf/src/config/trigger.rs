@@ -11,6 +11,8 @@ use windlass_node::config::{Keys, SecretText};
 pub struct TriggerConfig {
     /// Name of the relay in the answer of a failed cycle and in notifications. The name of the chain section if not given.
     pub name: Option<String>,
+    /// Path of the trigger.
+    pub path: String,
     /// What the identity tokens of callers must be made for. Without it the tokens of `[http]` apply.
     pub audience: Option<String>,
     /// E-mail address of the only account that may call; the one that queued calls are made by.
@@ -44,7 +46,7 @@ pub struct QueueConfig {
     pub delay: Duration,
     /// How long the queue waits for an answer; the queue's own default if not given.
     pub deadline: Option<Duration>,
-    /// A new task is made when none has arrived for this long.
+    /// A new task is made when the one that is due has not arrived for this long.
     pub heal_after: Duration,
     /// Key file of a service account; the identity of the machine if not given.
     pub key_file: Option<PathBuf>,
@@ -68,6 +70,11 @@ pub(super) fn read(keys: &mut Keys<'_>) -> TriggerConfig {
         .rule("1 to 64 characters", |name| (1..=64).contains(&name.chars().count()))
         .example("ASTAR")
         .optional();
+    let path = keys
+        .string("path")
+        .doc("Path of the trigger. Of several relays in one program each needs a path of its own.")
+        .rule("a path such as / or /astar, outside /v1, /health, /assets and /login", |path| is_path(path))
+        .default("/");
     let audience = keys
         .string("audience")
         .doc("Callers need an identity token made for this audience, usually the service's own URL. Without it the tokens of [http] apply.")
@@ -122,7 +129,16 @@ pub(super) fn read(keys: &mut Keys<'_>) -> TriggerConfig {
         "is required beside service_account",
         "write the URL of the service as audience, or remove service_account",
     );
-    TriggerConfig { name, audience, service_account, issuer, jwks_url, cycle_limit, webhook, notify_at, queue }
+    TriggerConfig { name, path, audience, service_account, issuer, jwks_url, cycle_limit, webhook, notify_at, queue }
+}
+
+/// Whether a path can be had by a service: literal segments, none of which the node has for itself.
+fn is_path(path: &str) -> bool {
+    let first = path.trim_start_matches('/').split('/').next().unwrap_or_default();
+    let literal =
+        |segment: &str| !segment.is_empty() && segment.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
+    let reserved = ["v1", "health", "assets", "login", "live", "metrics", "openapi.json"];
+    path == "/" || (path.strip_prefix('/').is_some_and(|rest| rest.split('/').all(literal)) && !reserved.contains(&first))
 }
 
 fn read_queue(keys: &mut Keys<'_>) -> QueueConfig {
@@ -154,7 +170,7 @@ fn read_queue(keys: &mut Keys<'_>) -> QueueConfig {
             .optional(),
         heal_after: keys
             .duration("heal_after")
-            .doc("A new task is made when none has arrived for this long, beside delay and deadline.")
+            .doc("A new task is made when the one that is due has not arrived for this long. Longer each time it does not help.")
             .at_least("10s")
             .at_most("1d")
             .default("5m"),
