@@ -40,7 +40,12 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: windlass_payer::cli::PayerCommand,
     },
-    /// Run only the embedded development chain
+    /// Relay random values that BandChain has proven
+    Vrf {
+        #[command(subcommand)]
+        command: windlass_vrf::cli::VrfCommand,
+    },
+    /// Run only the embedded development chains
     Devnet(devnet::Devnet),
     /// Write a backup of the database to a new file, also while the node runs
     Backup(store::Target),

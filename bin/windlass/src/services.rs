@@ -11,15 +11,17 @@ use windlass_node::{NodeBuilder, Service};
 use windlass_payer::PayerService;
 use windlass_payer::config::PayerConfig;
 use windlass_store::Migrations;
+use windlass_vrf::{VrfConfig, VrfService};
 
 /// All sections that the configuration may have.
 pub(crate) fn schema() -> Schema {
-    Schema::new().section::<PayerConfig>()
+    Schema::new().section::<PayerConfig>().section::<VrfConfig>()
 }
 
 /// The names of the configured services.
 pub(crate) fn names(config: &Config) -> Vec<String> {
-    config.instances::<PayerConfig>().map(|(name, _)| format!("payer.{name}")).collect()
+    let payers = config.instances::<PayerConfig>().map(|(name, _)| format!("payer.{name}"));
+    payers.chain(config.instances::<VrfConfig>().map(|(name, _)| format!("vrf.{name}"))).collect()
 }
 
 /// Every table of every crate: what a backup may hold.
@@ -30,6 +32,7 @@ pub(crate) fn all_migrations() -> Vec<&'static Migrations> {
         &windlass_chain::MIGRATIONS,
         &windlass_outbox::MIGRATIONS,
         &windlass_payer::tables::MIGRATIONS,
+        &windlass_vrf::tables::MIGRATIONS,
     ]
 }
 
@@ -44,7 +47,31 @@ pub(crate) async fn build(config: &Config, mut builder: NodeBuilder) -> anyhow::
             .with_context(|| format!("cannot build payer.{name}"))?;
         builder = builder.service(Arc::new(service) as Arc<dyn Service>);
     }
+    refuse_shared_band_accounts(config)?;
+    for (name, section) in config.instances::<VrfConfig>() {
+        let endpoints = connect_for_long(config, &section.chain).await?;
+        let band = windlass_vrf::service::band_client(&section.band, section.quorum)
+            .with_context(|| format!("cannot build vrf.{name}"))?;
+        let service = VrfService::new(name, section.clone(), endpoints, Arc::new(band), builder.store().clone());
+        let service = service.with_trigger().with_context(|| format!("cannot build vrf.{name}"))?;
+        builder = builder.service(Arc::new(service) as Arc<dyn Service>);
+    }
     Ok(builder)
+}
+
+/// Two relays with one Band account would sign for the same sequences: each would see the other as a stranger with its key.
+fn refuse_shared_band_accounts(config: &Config) -> anyhow::Result<()> {
+    let mut seen: Vec<(&str, &str, &str)> = Vec::new();
+    for (name, section) in config.instances::<VrfConfig>() {
+        let (phrase, path) = (section.band.mnemonic.expose(), section.band.path.as_str());
+        if let Some((other, ..)) = seen.iter().find(|(_, known, known_path)| (*known, *known_path) == (phrase, path)) {
+            anyhow::bail!(
+                "vrf.{other} and vrf.{name} pay from the same Band account; give each a path of its own, such as m/44'/494'/0'/0/1"
+            );
+        }
+        seen.push((name, phrase, path));
+    }
+    Ok(())
 }
 
 /// The endpoints of a chain. Their chain id is checked as soon as each answers; until then the services that need them are not ready.

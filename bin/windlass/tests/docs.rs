@@ -141,9 +141,10 @@ fn first_column(page: &str) -> BTreeSet<String> {
 #[test]
 fn every_metric_is_explained_and_every_explained_metric_exists() {
     let mut in_code = BTreeSet::new();
-    for (_, text) in source_files().into_iter().filter(|(path, _)| path.ends_with("/metrics.rs")) {
+    let files = ["/metrics.rs", "/meter.rs"];
+    for (_, text) in source_files().into_iter().filter(|(path, _)| files.iter().any(|file| path.ends_with(file))) {
         in_code.extend(book::string_literals(&text).filter(|name| {
-            let prefixes = ["payer_", "outbox_", "chain_", "node_", "store_", "process_"];
+            let prefixes = ["payer_", "vrf_", "outbox_", "chain_", "node_", "store_", "process_"];
             prefixes.iter().any(|prefix| name.starts_with(prefix)) && name.chars().all(|c| c.is_ascii_lowercase() || c == '_')
         }));
     }
@@ -177,13 +178,23 @@ fn every_alert_has_a_section_in_the_runbook() {
             pages += 1;
             assert!(anchors.contains(anchor), "{path}: the runbook has no heading #{anchor}");
         }
-        for (call, place) in [("self.alert(\"", 0), ("Alert::new(", 1)] {
-            for rest in text.split(call).skip(1).filter(|_| !path.contains("/tests")) {
-                // The key: the literal that the call begins with, or the first one among its arguments.
-                let key = rest.split('"').nth(place).unwrap_or_default();
-                let arguments = rest.split(')').next().unwrap_or_default();
-                if !key.is_empty() && (place == 0 || arguments.contains('"')) {
-                    keys.insert(key.to_owned());
+        if path.contains("/tests") {
+            continue;
+        }
+        for call in ["self.alert(\"", "self.funds(\""] {
+            keys.extend(text.split(call).skip(1).map(|rest| rest.split('"').next().unwrap().to_owned()));
+        }
+        // The key is the second argument, if it is a literal there.
+        let seconds = text.split("Alert::new(").skip(1).filter_map(|rest| rest.split_once(',')?.1.trim_start().strip_prefix('"'));
+        keys.extend(seconds.map(|rest| rest.split('"').next().unwrap().to_owned()));
+        if path.ends_with("/tell.rs") {
+            // Raised in a loop: the keys stand in lists.
+            for line in text.lines().map(str::trim_start) {
+                let mut literals = book::string_literals(line);
+                if line.starts_with("(\"") && line.contains(", Severity::") {
+                    keys.extend(literals.next());
+                } else if line.starts_with("for key in [") {
+                    keys.extend(literals);
                 }
             }
         }

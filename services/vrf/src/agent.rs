@@ -66,8 +66,10 @@ pub struct Agent {
     teller: Teller,
     shared: Arc<Shared>,
     pace: Pace,
-    /// Asked for by the last turn of a simulation.
+    /// Asked for by earlier turns of a simulation, and not carried out yet.
     pending: Vec<Effect>,
+    /// Replies of a simulation that are on their way.
+    replies: Vec<Event>,
     started: bool,
 }
 
@@ -75,6 +77,17 @@ pub struct Agent {
 enum Done {
     Events(Vec<Event>),
     Followed(Box<Follower>, Result<Option<Batch>, ChainError>),
+}
+
+/// How far a question comes in one turn of a simulation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Travel {
+    /// It is on its way to the node.
+    Waits,
+    /// The node has answered, and the reply is on its way.
+    Answered,
+    /// The reply is there.
+    Arrives,
 }
 
 /// What one turn did, for simulations.
@@ -135,6 +148,7 @@ impl Agent {
             shared: parts.shared,
             pace: parts.pace,
             pending: Vec::new(),
+            replies: Vec::new(),
             started: false,
         }
     }
@@ -202,20 +216,34 @@ impl Agent {
         }
     }
 
-    /// One deterministic turn without timers of its own: carries out what the last turn asked for, one after the other, looks at both chains,
-    /// steps and commits. For simulations.
+    /// One deterministic turn without timers of its own: carries out what was asked for, one after the other, looks at both chains, steps
+    /// and commits. `travel` says how far each question comes in this turn. For simulations.
     ///
     /// # Errors
     /// As [`run`](Self::run).
-    pub async fn turn(&mut self, now: UnixMillis) -> Result<TurnReport, VrfError> {
+    pub async fn turn(&mut self, now: UnixMillis, mut travel: impl FnMut() -> Travel + Send) -> Result<TurnReport, VrfError> {
         let mut events = vec![Event::Timer];
         if !std::mem::replace(&mut self.started, true) {
             events = vec![Event::Started];
             events.extend(self.catch_up().await?);
         }
-        let mut report = TurnReport { effects: self.pending.len(), ..TurnReport::default() };
+        let mut report = TurnReport::default();
+        for reply in std::mem::take(&mut self.replies) {
+            match travel() {
+                Travel::Arrives => events.push(reply),
+                Travel::Waits | Travel::Answered => self.replies.push(reply),
+            }
+        }
+        let mut waiting = Vec::new();
         for effect in std::mem::take(&mut self.pending) {
-            events.push(self.work.perform(effect).await);
+            let far = travel();
+            if far == Travel::Waits {
+                waiting.push(effect);
+                continue;
+            }
+            report.effects = report.effects.saturating_add(1);
+            let reply = self.work.perform(effect).await;
+            if far == Travel::Answered { self.replies.push(reply) } else { events.push(reply) }
         }
         let mut batch = None;
         if let Some(follower) = &mut self.follower {
@@ -234,7 +262,8 @@ impl Agent {
             }
         }
         report.events = events.len();
-        (report.wrote, self.pending) = self.absorb(now, events, batch).await?;
+        let (wrote, asked) = self.absorb(now, events, batch).await?;
+        (report.wrote, self.pending) = (wrote, waiting.into_iter().chain(asked).collect());
         Ok(report)
     }
 

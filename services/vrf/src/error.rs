@@ -6,6 +6,7 @@ use windlass_outbox::OutboxError;
 use windlass_store::StoreError;
 
 use crate::ports::band::BandError;
+use crate::ports::client_chain::ReadError;
 
 /// Why something did not work.
 #[derive(Debug, thiserror::Error)]
@@ -17,6 +18,9 @@ pub enum VrfError {
     /// A read of the client chain failed.
     #[error(transparent)]
     Chain(#[from] ChainError),
+    /// A contract of the client chain could not be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
     /// A question to BandChain failed.
     #[error(transparent)]
     Band(#[from] BandError),
@@ -26,6 +30,9 @@ pub enum VrfError {
     /// The sender of transactions failed.
     #[error(transparent)]
     Outbox(#[from] OutboxError),
+    /// The trigger cannot be prepared.
+    #[error(transparent)]
+    Trigger(#[from] crate::cloud::TriggerError),
     /// A stored row cannot be read.
     #[error("the stored {what} cannot be read: {detail}")]
     Row {
@@ -59,9 +66,11 @@ impl VrfError {
         match self {
             Self::Store(error) => error.is_transient(),
             Self::Chain(error) => error.is_transient(),
+            Self::Read(error) => error.is_transient(),
             Self::Band(error) => error.is_transient(),
             Self::Outbox(error) => error.is_transient(),
             Self::Work { .. } => true,
+            Self::Trigger(_) => false,
             Self::Key(_) | Self::Row { .. } | Self::Contract(_) | Self::Setup { .. } => false,
         }
     }
@@ -70,6 +79,7 @@ impl VrfError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Chain(error) => error.hint(),
+            Self::Read(error) => error.hint(),
             Self::Band(error) => error.hint(),
             Self::Key(error) => error.hint(),
             Self::Setup { hint, .. } => Some((*hint).to_owned()),
@@ -77,6 +87,7 @@ impl VrfError {
                 Some("the database was written by a later version or is damaged: restore a backup or upgrade".to_owned())
             }
             Self::Contract(_) => Some("compare provider, lens, bridge and chain of the section with the deployment".to_owned()),
+            Self::Trigger(_) => Some("check the table trigger of the section".to_owned()),
             Self::Store(_) | Self::Outbox(_) | Self::Work { .. } => None,
         }
     }

@@ -11,8 +11,8 @@ use windlass_chain::{EndpointState, Endpoints, FollowConfig, Follower};
 use windlass_keys::{Coin, Mnemonic, Secret, SecretSource};
 use windlass_node::openapi::Operation;
 use windlass_node::{
-    ChainHead, EndpointView, LeaseRequest, OutboxView, Readiness, RestartPolicy, Service, ServiceContext, ServiceError,
-    ServiceStatus,
+    ChainHead, EndpointView, LeaseRequest, OutboxView, Readiness, RestartPolicy, RouteRule, Service, ServiceContext,
+    ServiceError, ServiceStatus,
 };
 use windlass_outbox::{Outbox, OutboxConfig, OutboxSummary};
 use windlass_store::{Migrations, Store};
@@ -21,14 +21,16 @@ use windlass_vrf_protocol::tx::{BandAddress, MessageType};
 
 use crate::agent::{Agent, IntentTerms, Pace, Parts};
 use crate::api;
-use crate::config::{MessageChoice, ProofSource, VersionChoice, VrfConfig};
+use crate::cloud::{LookNow, Trigger};
+use crate::config::{BandConfig, MessageChoice, ProofSource, VersionChoice, VrfConfig};
 use crate::error::VrfError;
-use crate::machine::{Policy, Relay, State};
+use crate::machine::{Policy, Relay};
 use crate::metrics;
-use crate::ports::band::BandApi;
+use crate::ports::band::{BandApi, BandClient, BandClientConfig};
 use crate::ports::client_chain::ProviderReader;
 use crate::shared::{Picture, Shared};
-use crate::tables::{self, Scope};
+use crate::tables::{self, Filter, Scope};
+use crate::view::{self, Latencies};
 use crate::watch::Watch;
 use crate::work::{BandKey, RequestOptions, Work};
 
@@ -41,6 +43,7 @@ pub struct VrfService {
     band: Arc<dyn BandApi>,
     shared: Arc<Shared>,
     running: RwLock<Option<Running>>,
+    trigger: Option<Arc<Trigger>>,
 }
 
 /// What is known while the service runs here.
@@ -63,7 +66,21 @@ impl VrfService {
             band,
             shared: Arc::new(Shared::default()),
             running: RwLock::new(None),
+            trigger: None,
         }
+    }
+
+    /// With the HTTP trigger that the section may ask for.
+    ///
+    /// # Errors
+    /// The trigger's webhook or clients cannot be prepared.
+    pub fn with_trigger(mut self) -> Result<Self, VrfError> {
+        if let Some(config) = &self.config.trigger {
+            let cycle = Arc::new(LookNow::new(Arc::clone(&self.shared)));
+            let names = (self.name.as_str(), self.config.chain.as_str());
+            self.trigger = Some(Trigger::new(config, names, cycle, self.store.clone())?);
+        }
+        Ok(self)
     }
 
     /// What agent, status and interface share.
@@ -114,6 +131,13 @@ impl VrfService {
             let watch = watch.clone();
             async move { watch.run(token).await }
         });
+        if let Some(trigger) = &self.trigger {
+            let (trigger, fence) = (Arc::clone(trigger), ctx.fence.clone());
+            ctx.tasks.spawn("trigger", RestartPolicy::on_failure(), move |token| {
+                let (trigger, fence) = (Arc::clone(&trigger), fence.clone());
+                async move { trigger.run(fence, token).await }
+            });
+        }
         let agent = self.load(scope, work, outbox, ctx).await?;
         let inbox = self.shared.open_inbox();
         agent.run(ctx, inbox).await
@@ -241,6 +265,22 @@ pub async fn band_key(config: &VrfConfig) -> Result<BandKey, VrfError> {
     Ok(BandKey { key, address })
 }
 
+/// The nodes of BandChain that a section names; so many of them must agree on what decides about money, as far as there are so many.
+///
+/// # Errors
+/// An endpoint cannot be used.
+pub fn band_client(band: &BandConfig, quorum: u32) -> Result<BandClient, VrfError> {
+    Ok(BandClient::new(BandClientConfig {
+        grpc: band.grpc.clone(),
+        rest: band.rest.clone(),
+        rpc: band.rpc.clone(),
+        chain_id: band.chain_id.clone(),
+        quorum: usize::try_from(quorum).unwrap_or(1).clamp(1, band.grpc.len().max(1)),
+        rest_proofs_first: band.proof_source == ProofSource::Rest,
+        ..BandClientConfig::default()
+    })?)
+}
+
 /// What requests are made of.
 async fn request_options(config: &VrfConfig, band: &dyn BandApi) -> Result<RequestOptions, VrfError> {
     let settings = &config.band;
@@ -274,77 +314,26 @@ fn phrase(picture: &Picture) -> String {
     }
 }
 
-fn percentile(sorted: &[u64], percent: usize) -> Option<u64> {
-    let index = sorted.len().saturating_sub(1).saturating_mul(percent).div_ceil(100);
-    sorted.get(index).copied()
-}
-
 /// What an operator wants to see first.
 fn summary(config: &VrfConfig, shared: &Shared, picture: Option<&Picture>) -> Vec<(String, String)> {
     let mut lines = vec![("provider".to_owned(), config.provider.to_string())];
     let mut line = |label: &str, text: String| lines.push((label.to_owned(), text));
     if let Some(picture) = picture {
-        let states: Vec<String> = State::ALL
-            .into_iter()
-            .filter(|state| !state.is_terminal())
-            .filter_map(|state| Some(format!("{} {state}", picture.states.get(&state).filter(|count| **count > 0)?)))
-            .collect();
-        line("tasks", if states.is_empty() { "none".to_owned() } else { states.join(", ") });
-        for (hold, count) in &picture.holds {
-            line("held", format!("{count} {hold}: {}", picture.examples.get(hold).map_or("", String::as_str)));
-        }
         if let Some(nonce) = picture.task_nonce {
             line("requests at the provider", nonce.to_string());
         }
         if picture.skipped > 0 {
             line("not served", format!("{}: their caller is not listed, or they were answered", picture.skipped));
         }
-        let open = picture.band_open;
-        line("Band transactions open", open.to_string());
+        line("Band transactions open", picture.band_open.to_string());
     }
-    let latencies = shared.latencies();
-    if let (Some(middle), Some(most)) = (percentile(&latencies, 50), percentile(&latencies, 99)) {
-        line("request to relay", format!("p50 {middle} ms, p99 {most} ms, {} relays", latencies.len()));
-        line("latency histogram", histogram(&latencies));
-    }
-    let balances = shared.balances();
-    if let Some(wei) = balances.client_wei {
-        line("client chain balance", format!("{} wei", wei));
-    }
-    if let Some(band) = balances.band {
-        line("Band balance", format!("{band} {}", config.band.denom));
-    }
-    if let Some(drift) = shared.drift() {
-        line("Bridge validators", drift.text);
+    if let Some(latencies) = Latencies::of(&shared.latencies()) {
+        line("request to relay", latencies.to_string());
     }
     if config.dry_run {
         line("dry run", "nothing is paid".to_owned());
     }
     lines
-}
-
-/// How many relays took how long, in powers of two.
-fn histogram(sorted: &[u64]) -> String {
-    let bounds = [250_u64, 500, 1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 64_000, u64::MAX];
-    let mut from = 0;
-    let mut parts = Vec::new();
-    for bound in bounds {
-        let until = sorted.partition_point(|ms| *ms < bound);
-        if until > from {
-            let count = until.saturating_sub(from);
-            parts.push(if bound == u64::MAX {
-                format!("64 s and more: {count}")
-            } else {
-                format!("< {} s: {count}", seconds(bound))
-            });
-        }
-        from = until;
-    }
-    parts.join(" · ")
-}
-
-fn seconds(ms: u64) -> String {
-    if ms % 1_000 == 0 { (ms / 1_000).to_string() } else { format!("0.{:02}", ms / 10) }
 }
 
 fn outbox_view(summary: &OutboxSummary) -> OutboxView {
@@ -382,17 +371,29 @@ impl Service for VrfService {
     }
 
     fn router(&self) -> Option<Router> {
-        Some(api::router(api::Handle::new(
-            self.name.clone(),
-            Arc::clone(&self.shared),
-            self.store.clone(),
-            self.endpoints.clone(),
-            self.config.provider,
-        )))
+        Some(api::router(api::Handle {
+            name: self.name.clone(),
+            config: Arc::clone(&self.config),
+            shared: Arc::clone(&self.shared),
+            store: self.store.clone(),
+            endpoints: self.endpoints.clone(),
+            reader: self.reader(),
+            band: Arc::clone(&self.band),
+            scope: tokio::sync::OnceCell::new(),
+        }))
+    }
+
+    fn root_router(&self) -> Option<Router> {
+        self.trigger.as_ref().map(Trigger::router)
+    }
+
+    fn route_rules(&self) -> Vec<RouteRule> {
+        self.trigger.as_ref().map(|trigger| trigger.rules()).unwrap_or_default()
     }
 
     fn operations(&self) -> Vec<Operation> {
-        api::operations()
+        let trigger = self.trigger.as_ref().map(|trigger| trigger.operations()).unwrap_or_default();
+        [api::operations(), trigger].concat()
     }
 
     fn lease(&self) -> Option<LeaseRequest> {
@@ -414,12 +415,23 @@ impl Service for VrfService {
         status.ready = Readiness::from_reasons(reasons);
         status.summary = summary(&self.config, &self.shared, picture.as_ref());
         status.chains = vec![self.client_head(picture.as_ref()), self.band_head(picture.as_ref())];
+        if let Some(picture) = &picture {
+            status.bars = vec![view::state_bars(&picture.states), view::latency_bars(&self.shared.latencies())];
+            status.tables.push(view::funds_table(&self.config, self.endpoints.name(), &self.shared.balances()));
+        }
+        status.tables.extend(self.shared.drift().map(|drift| view::drift_table(&drift)));
         let running = self.running.read().clone();
         if let Some(running) = running {
             status.summary.push(("Band account".to_owned(), running.band_address));
             match running.outbox.summary().await {
                 Ok(summary) => status.outboxes.push(outbox_view(&summary)),
                 Err(error) => status.ready.push(error.to_string()),
+            }
+            if let Ok(holds) = running.scope.holds(&self.store).await
+                && !holds.is_empty()
+                && let Ok(held) = running.scope.oldest(&self.store, Filter::Held, view::HELD_ROWS).await
+            {
+                status.tables.insert(0, view::held_table(&held, &holds, self.store.clock().now()));
             }
             if let Ok(counts) = running.scope.counts(&self.store).await {
                 let ended: Vec<String> = counts

@@ -1,5 +1,7 @@
 //! The rows of the relay. Nothing here decides anything.
 
+mod report;
+
 use std::collections::BTreeMap;
 
 use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
@@ -11,6 +13,8 @@ use windlass_store::{Migration, Migrations, Row, Store, StoreError, Tx, UnixMill
 use crate::error::VrfError;
 use crate::machine::lane::{BandTx, BandTxState};
 use crate::machine::{Changes, Hold, Record, Scan, State, Task, TaskKey};
+
+pub use report::{BandDay, Filter, PaidRequest, TaskDay, day_of};
 
 /// The tables of this service.
 pub static MIGRATIONS: Migrations = Migrations {
@@ -55,6 +59,8 @@ pub struct Memory {
 pub struct HistoryLine {
     /// When, Unix milliseconds.
     pub at_ms: i64,
+    /// Seed of the task: a reorganisation may have put another task under the same number.
+    pub seed: B256,
     /// State before.
     pub from: Option<String>,
     /// State after.
@@ -179,7 +185,7 @@ impl Scope {
     pub async fn history(&self, store: &Store, nonce: u64) -> Result<Vec<HistoryLine>, VrfError> {
         let mut values = self.params();
         values.push(Value::from(nonce));
-        let sql = "SELECT at, from_state, to_state, text, bad FROM vrf_history
+        let sql = "SELECT at, seed, from_state, to_state, text, bad FROM vrf_history
                    WHERE chain_id = $1 AND provider = $2 AND nonce = $3 ORDER BY position";
         let rows = store.query(sql, values).await?;
         rows.iter()
@@ -187,6 +193,7 @@ impl Scope {
                 let at: UnixMillis = row.get("at")?;
                 Ok(HistoryLine {
                     at_ms: at.0,
+                    seed: row.get("seed")?,
                     from: row.get("from_state")?,
                     to: row.get("to_state")?,
                     text: row.get("text")?,

@@ -19,12 +19,15 @@ use crate::services;
 pub(crate) enum ServiceKind {
     /// Guards services that are paid by the second
     Payer,
+    /// Relays random values from BandChain to a client chain
+    Vrf,
 }
 
 impl ServiceKind {
     const fn name(self) -> &'static str {
         match self {
             Self::Payer => "payer",
+            Self::Vrf => "vrf",
         }
     }
 }

@@ -8,12 +8,14 @@ pub(crate) mod keys;
 mod run;
 pub(crate) mod status;
 pub(crate) mod store;
+mod vrf;
 
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 use tokio::runtime::{Builder, Runtime};
 use tokio_util::sync::CancellationToken;
+use windlass_vrf::cli::VrfCommand;
 
 use crate::cli::{Cli, Command};
 use crate::output::Output;
@@ -25,6 +27,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     // A one-shot command is one request and its answer: more threads would only cost start-up time and memory.
     let runtime = match command {
         Command::Run | Command::Demo(_) | Command::Devnet(_) => many_threads(),
+        Command::Vrf { command: VrfCommand::Run(_) } => many_threads(),
         _ => one_thread(),
     }
     .context("cannot start the asynchronous runtime")?;
@@ -32,6 +35,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         match command {
             Command::Demo(options) => return demo::run(options, output).await,
             Command::Payer { command } => return Ok(run::payer(command, &global, output).await),
+            Command::Vrf { command } => return Ok(vrf::run(command, &global, output).await),
             Command::Init(options) => config::init(&options, output)?,
             Command::Config(command) => config::run(command, &global, output).await?,
             Command::Run => run::node(&global).await?,

@@ -23,13 +23,18 @@ use crate::services;
 /// Runs the services of the configuration until it is told to stop.
 pub(crate) async fn node(global: &Global) -> anyhow::Result<()> {
     let config = config::load(global)?;
-    Logs::install(&config.log())?;
     if services::names(&config).is_empty() {
         let (path, _) = global.config_path();
         note(&explain_empty(&path));
     }
-    let builder = NodeBuilder::open(&config, Arc::new(services::resolve)).await?;
-    let node = services::build(&config, builder).await?.build().await?;
+    serve(&config).await
+}
+
+/// Runs the services of a configuration until it is told to stop.
+pub(crate) async fn serve(config: &Config) -> anyhow::Result<()> {
+    Logs::install(&config.log())?;
+    let builder = NodeBuilder::open(config, Arc::new(services::resolve)).await?;
+    let node = services::build(config, builder).await?.build().await?;
     if let Some(address) = node.address() {
         note(&format!("dashboard: http://{address}/"));
     }
@@ -40,9 +45,9 @@ pub(crate) async fn node(global: &Global) -> anyhow::Result<()> {
 }
 
 fn explain_empty(path: &Path) -> String {
-    let begin = format!("windlass init payer --out {}", path.display());
+    let begin = format!("windlass init payer --out {path}, or windlass init vrf --out {path}", path = path.display());
     if path.exists() {
-        format!("{} names no service; write one with: windlass init payer", path.display())
+        format!("{} names no service; write one with: windlass init payer, or windlass init vrf", path.display())
     } else {
         format!("There is no {}: the node runs without services. To begin: {begin}", path.display())
     }

@@ -13,6 +13,7 @@ mod access_token;
 pub mod cli;
 mod http;
 mod identity;
+mod look_now;
 mod notify;
 pub mod recipe;
 mod schedule;
@@ -22,6 +23,7 @@ mod trigger;
 
 pub use access_token::{AccessTokens, TokenError};
 pub use identity::{IdentityCheck, IdentityError};
+pub use look_now::LookNow;
 pub use notify::{Notifier, NotifyError, notification};
 pub use schedule::Schedule;
 pub use state::{CloudState, MIGRATION, load, save};

@@ -1,6 +1,7 @@
 //! The relay: what it knows, and what events add to that.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Range;
 
 use alloy_primitives::{B256, Bytes};
 use windlass_store::UnixMillis;
@@ -81,7 +82,8 @@ pub struct Relay {
     pub(super) lane: Lane,
     pub(super) known: Known,
     pub(super) scan: Option<Scan>,
-    scan_reading: bool,
+    /// The numbers that are being read for the first time.
+    scan_reading: Option<Range<u64>>,
     /// Numbers that an operator asked for.
     pub(super) asked_nonces: BTreeSet<u64>,
     pub(super) provider_asked: bool,
@@ -119,7 +121,7 @@ impl Relay {
             lane: Lane::load(transactions),
             known: Known::default(),
             scan,
-            scan_reading: false,
+            scan_reading: None,
             asked_nonces: BTreeSet::new(),
             provider_asked: false,
             provider_at: None,
@@ -411,7 +413,7 @@ impl Relay {
         }
         for (task, block, hash) in requested {
             if let Some(scan) = &mut self.scan
-                && !self.scan_reading
+                && self.scan_reading.is_none()
                 && scan.next == task.nonce
             {
                 scan.read(&(task.nonce..task.nonce.saturating_add(1)));
@@ -538,13 +540,12 @@ impl Relay {
     }
 
     /// What of the numbers that were never looked at is to be read now. Marks it as being read.
-    pub(super) fn unread(&mut self) -> Option<std::ops::Range<u64>> {
-        let range = self.scan?.unread(self.known.provider.as_ref()?.task_nonce)?;
-        if self.scan_reading {
+    pub(super) fn unread(&mut self) -> Option<Range<u64>> {
+        if self.scan_reading.is_some() {
             return None;
         }
-        self.scan_reading = true;
-        Some(range)
+        self.scan_reading = self.scan?.unread(self.known.provider.as_ref()?.task_nonce);
+        self.scan_reading.clone()
     }
 
     fn bridge_read(&mut self, now: UnixMillis, result: Result<BridgeView, String>) {
@@ -577,13 +578,7 @@ impl Relay {
     }
 
     fn tasks_read(&mut self, now: UnixMillis, nonces: &[u64], result: Result<(u64, Vec<(u64, Option<ChainTask>)>), String>) {
-        let range = self.scan.and_then(|scan| {
-            let last = nonces.last()?.saturating_add(1);
-            (self.scan_reading && nonces.first() == Some(&scan.next)).then_some(scan.next..last)
-        });
-        if range.is_some() {
-            self.scan_reading = false;
-        }
+        let range = self.scan_reading.take_if(|range| nonces.iter().copied().eq(range.clone()));
         let asked: BTreeSet<u64> = nonces.iter().copied().collect();
         let mut mine: Vec<TaskKey> = self.tasks.keys().filter(|key| asked.contains(&key.nonce)).copied().collect();
         mine.retain(|key| {
@@ -602,11 +597,10 @@ impl Relay {
         };
         self.known.provider_error = None;
         self.known.client_head = Some(self.known.client_head.unwrap_or(0).max(head));
-        if let (Some(range), Some(scan)) = (range, &mut self.scan) {
-            scan.read(&range);
-            self.changes.scan = Some(*scan);
-        }
         let by_nonce: BTreeMap<u64, Option<ChainTask>> = found.into_iter().collect();
+        if let Some(range) = range {
+            self.scanned(range, &by_nonce);
+        }
         for key in mine {
             match by_nonce.get(&key.nonce) {
                 Some(Some(chain)) if chain.seed == key.seed => self.checked(now, key, head, chain.is_resolved),
@@ -620,6 +614,20 @@ impl Relay {
             if !self.tasks.contains_key(&chain.key()) {
                 self.seen(now, chain, head, None);
             }
+        }
+    }
+
+    /// Numbers were read for the first time. Those that have no task were claimed by a node that knows more than the one that answered, or
+    /// by one that is wrong: they are read again when the provider has told its number of tasks once more.
+    fn scanned(&mut self, range: Range<u64>, found: &BTreeMap<u64, Option<ChainTask>>) {
+        let missing = range.clone().find(|nonce| !matches!(found.get(nonce), Some(Some(_))));
+        if let (Some(missing), Some(view)) = (missing, &mut self.known.provider) {
+            view.task_nonce = view.task_nonce.min(missing);
+            self.provider_wanted = true;
+        }
+        if let Some(scan) = &mut self.scan {
+            scan.read(&(range.start..missing.unwrap_or(range.end)));
+            self.changes.scan = Some(*scan);
         }
     }
 

@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use super::task::ChainTask;
 
+/// Numbers that are read together at the most.
+const AT_ONCE: u64 = 500;
+
 /// Reads every task number exactly once, whatever is down in between.
 ///
 /// The provider counts its tasks; everything from `next` to below that count has not been looked at. A count that falls (a
@@ -26,9 +29,13 @@ impl Scan {
         Self { next: back.max(start_nonce) }
     }
 
-    /// What to read now that the provider has `task_nonce` tasks.
+    /// What to read next now that the provider has `task_nonce` tasks: a bounded part, since a node may claim any number.
     pub const fn unread(&self, task_nonce: u64) -> Option<Range<u64>> {
-        if task_nonce > self.next { Some(self.next..task_nonce) } else { None }
+        if task_nonce <= self.next {
+            return None;
+        }
+        let end = self.next.saturating_add(AT_ONCE);
+        Some(self.next..if task_nonce < end { task_nonce } else { end })
     }
 
     /// Those numbers were read.

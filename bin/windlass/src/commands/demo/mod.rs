@@ -6,6 +6,7 @@
 mod payer;
 mod report;
 mod stand_in;
+mod vrf;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;

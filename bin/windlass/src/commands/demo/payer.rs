@@ -25,6 +25,7 @@ use windlass_payer::ports::contract::ContractReader;
 
 use super::report::Report;
 use super::stand_in;
+use super::vrf::VrfStage;
 use crate::output::note;
 use crate::services;
 
@@ -32,7 +33,7 @@ const SERVICE: &str = "payer";
 /// Token base units per second for the whole set.
 const RATE: u64 = 1_000_000_000_000_000;
 /// How long any single step may take.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 /// Between two looks at something that is awaited.
 const LOOK: Duration = Duration::from_millis(25);
 /// Blocks of the live demonstration.
@@ -47,7 +48,7 @@ const PAID_SECONDS: u64 = 3_600;
 /// Plays the part once, and for ever again if a person watches (`live`).
 pub(super) async fn play(folder: &Path, listen: SocketAddr, live: bool, report: &mut Report) -> anyhow::Result<()> {
     let interrupted = super::super::until_interrupted()?;
-    let stage = tokio::select! {
+    let mut stage = tokio::select! {
         stage = Stage::set(folder, listen, live, report) => stage?,
         () = interrupted.cancelled() => return ended_early(live),
     };
@@ -79,6 +80,7 @@ struct Stage {
     client: reqwest::Client,
     node: JoinHandle<anyhow::Result<()>>,
     node_shutdown: CancellationToken,
+    vrf: VrfStage,
 }
 
 impl Stage {
@@ -96,7 +98,7 @@ impl Stage {
             .collect::<Result<Vec<_>, _>>()?;
         let devnet = Devnet::new(config);
         let server = devnet.serve(SocketAddr::from(([127, 0, 0, 1], 0))).await?;
-        let file = write_configuration(folder, listen, server.ws_url().as_str(), None)?;
+        let file = write_configuration(folder, listen, server.ws_url().as_str(), None, "")?;
         let config = services::schema().load(&Sources::from_system(&file, true, Vec::new())?)?;
         let endpoints = services::connect(&config, "devnet").await?;
         let chain_id = endpoints.chain_id().await?;
@@ -116,16 +118,18 @@ impl Stage {
         let reader = ContractReader::new(endpoints.clone(), contract, 1);
         let listed = call(&endpoints, contract, KeyperPayer::getKeypersCall {}).await?;
         ensure!(listed == keypers, "the contract lists {listed:?}, not the keypers that it was given");
+        report.done(format!("token {token}, contract {contract}, getKeypers() agrees"));
+        let vrf = VrfStage::set(&outbox, live, report).await?;
         // From here on the service sends for the account; payments are only recorded here, as `windlass payer pay` does beside a node.
         sender_shutdown.cancel();
         sender.await?;
-        report.done(format!("token {token}, contract {contract}, getKeypers() agrees"));
 
-        report.step(SERVICE, "start a stand-in keyper and the node that guards it");
+        report.step(SERVICE, "start a stand-in keyper and the node that guards it and relays");
         let pid_file = folder.join("keyper.pid");
         let keyper = Keyper::start(&pid_file)?;
         wait_for("the stand-in keyper to write its process id", || async { Ok(running_pid(&pid_file).is_some()) }).await?;
-        let file = write_configuration(folder, listen, server.ws_url().as_str(), Some((contract, &pid_file)))?;
+        let more = vrf.section(folder)?;
+        let file = write_configuration(folder, listen, server.ws_url().as_str(), Some((contract, &pid_file)), &more)?;
         let config = services::schema().load(&Sources::from_system(&file, true, Vec::new())?)?;
         // A second demonstration in one process (tests) finds the log installed.
         let _ = Logs::install(&config.log());
@@ -147,6 +151,7 @@ impl Stage {
             client: reqwest::Client::builder().timeout(PATIENCE).build()?,
             node,
             node_shutdown,
+            vrf,
         };
         stage.mine_if_idle(live, 0);
         wait_for("the service to be ready", || stage.answers("ready", 200)).await?;
@@ -154,11 +159,12 @@ impl Stage {
         Ok(stage)
     }
 
-    async fn act(&self, live: bool, report: &mut Report) -> anyhow::Result<()> {
+    async fn act(&mut self, live: bool, report: &mut Report) -> anyhow::Result<()> {
         loop {
             self.pay(live, report).await?;
             self.lapse(live, report).await?;
             self.pay_again(live, report).await?;
+            self.vrf.act(&self.devnet, &self.endpoints, report).await?;
             if !live {
                 return Ok(());
             }
@@ -246,6 +252,7 @@ impl Stage {
         self.node_shutdown.cancel();
         let node = self.node.await?;
         drop(self.keyper);
+        self.vrf.strike().await;
         self.server.shutdown().await;
         node
     }
@@ -296,6 +303,7 @@ fn write_configuration(
     listen: SocketAddr,
     ws_url: &str,
     agreement: Option<(Address, &Path)>,
+    more: &str,
 ) -> anyhow::Result<PathBuf> {
     let data = folder.join("data");
     std::fs::create_dir_all(&data)?;
@@ -320,6 +328,7 @@ fn write_configuration(
             key = format!("file:{}", key_file.display()),
         ));
     }
+    text.push_str(more);
     let path = folder.join("windlass.toml");
     std::fs::write(&path, text)?;
     Ok(path)
@@ -327,12 +336,17 @@ fn write_configuration(
 
 /// Puts the deployer's key, which is public knowledge, where a key belongs: into a file that only its owner can read.
 fn write_key(folder: &Path) -> anyhow::Result<PathBuf> {
-    let path = folder.join("key");
     let key = DevnetConfig::default().accounts.first().context("the chain has no accounts")?.secret;
+    write_secret(folder, "key", &key.to_string())
+}
+
+/// Writes a secret where only its owner can read it.
+pub(super) fn write_secret(folder: &Path, name: &str, secret: &str) -> anyhow::Result<PathBuf> {
+    let path = folder.join(name);
     let mut options = std::fs::OpenOptions::new();
     options.write(true).create(true).truncate(true);
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(&path)?.write_all(key.to_string().as_bytes())?;
+    options.open(&path)?.write_all(secret.as_bytes())?;
     Ok(path)
 }
 
@@ -383,7 +397,7 @@ fn show(pid: Option<u32>) -> String {
     pid.map_or_else(|| "(none)".to_owned(), |pid| pid.to_string())
 }
 
-async fn wait_for<F: Future<Output = anyhow::Result<bool>>>(what: &str, holds: impl Fn() -> F) -> anyhow::Result<()> {
+pub(super) async fn wait_for<F: Future<Output = anyhow::Result<bool>>>(what: &str, holds: impl Fn() -> F) -> anyhow::Result<()> {
     wait_at_most(PATIENCE, what, holds).await
 }
 
