@@ -302,6 +302,20 @@ fn the_first_versions_had_other_names() {
 }
 
 #[test]
+fn the_example_for_the_cloud_is_complete() {
+    let text = include_str!("../../../deploy/google-cloud/.env.example");
+    let (settings, notes) = settings(&format!(
+        "{text}RUN_LOCAL=False\nCLOUD_RUN_URL=https://x.run.app\nAUDIENCE=https://x.run.app\nDB_HOST=10.0.0.1\nPROJECT=p\nLOCATION=l\n"
+    ));
+    let told: Vec<String> = notes.iter().map(ToString::to_string).collect();
+    assert!(told.iter().all(|note| note.contains("vrf cloud recipe")), "{told:?}");
+    let (_, relay) = load(&to_toml(&settings, &RenderOptions::default()));
+    let queue = relay.trigger.unwrap().queue.unwrap();
+    assert_eq!((queue.delay, queue.deadline), (Duration::from_secs(5), Some(Duration::from_secs(300))));
+    assert_eq!(relay.band.ds_fee_limit, 1_000_000);
+}
+
+#[test]
 fn names_of_sections() {
     for (text, name) in [
         ("ASTAR", "astar"),

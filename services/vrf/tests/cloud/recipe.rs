@@ -58,6 +58,16 @@ fn the_whole_deployment() {
 }
 
 #[test]
+fn the_example_says_everything_but_the_image() {
+    let text = include_str!("../../../../deploy/google-cloud/.env.example");
+    let file = parse(text, Comments::AfterBlank);
+    assert_eq!(recipe_config(&args(""), &file).problems(), ["--image is missing"]);
+    let config = recipe_config(&args("--image i"), &file);
+    assert!(config.secrets.iter().all(|secret| secret.value.is_none() || secret.name == "EVM_JSON_RPC_ENDPOINTS"));
+    assert!(!config.variables.iter().any(|(name, _)| ["WORKER_PK", "PORT", "RUN_LOCAL"].contains(&name.as_str())));
+}
+
+#[test]
 fn a_deployment_without_a_database_and_with_little_running() {
     let config = recipe_config(
         &args("--project p --region r --image i --no-database --scale-to-zero --account relay-account"),
