@@ -3,6 +3,7 @@
 //! Runs on our embedded chain; with `WINDLASS_E2E_CHAIN=anvil` on the `anvil` that `WINDLASS_ANVIL` names.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+mod relay;
 mod support;
 
 use std::path::Path;
