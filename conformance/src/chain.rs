@@ -64,6 +64,14 @@ impl Bench {
         self.shared.get_or_try_init(|| Chain::start(&self.kind, None)).await
     }
 
+    /// A fresh chain, for contracts that must stand at given addresses.
+    ///
+    /// # Errors
+    /// If it cannot be started.
+    pub async fn fresh_chain(&self) -> anyhow::Result<Chain> {
+        Chain::start(&self.kind, None).await
+    }
+
     /// A fresh chain whose first block lies before this time, so that a block can be mined at it.
     ///
     /// # Errors
@@ -154,8 +162,22 @@ impl Chain {
     /// # Errors
     /// Any error of the node. A transaction that reverts is no error: see the receipt.
     pub async fn execute(&self, from: Address, to: Option<Address>, data: &Bytes) -> anyhow::Result<Receipt> {
+        self.execute_with_value(from, to, data, U256::ZERO).await
+    }
+
+    /// As [`execute`](Self::execute), with money.
+    ///
+    /// # Errors
+    /// As [`execute`](Self::execute).
+    pub async fn execute_with_value(
+        &self,
+        from: Address,
+        to: Option<Address>,
+        data: &Bytes,
+        value: U256,
+    ) -> anyhow::Result<Receipt> {
         self.make_ready(from).await?;
-        let transaction = json!({ "from": from, "to": to, "data": data, "gas": format!("{GAS:#x}") });
+        let transaction = json!({ "from": from, "to": to, "data": data, "value": value, "gas": format!("{GAS:#x}") });
         let hash: Value = self.ask("eth_sendTransaction", json!([transaction])).await?;
         for _ in 0..1000 {
             if let Some(receipt) = self.ask::<Option<Receipt>>("eth_getTransactionReceipt", json!([hash])).await? {
@@ -198,8 +220,11 @@ impl Chain {
         Ok(())
     }
 
-    /// Lets the chain accept transactions from `account` without its key.
-    async fn make_ready(&self, account: Address) -> anyhow::Result<()> {
+    /// Lets the chain accept transactions from `account` without its key, and gives it money, once.
+    ///
+    /// # Errors
+    /// Any error of the node.
+    pub async fn make_ready(&self, account: Address) -> anyhow::Result<()> {
         if self.ready.lock().map_err(|_| anyhow!("poisoned"))?.contains(&account) {
             return Ok(());
         }

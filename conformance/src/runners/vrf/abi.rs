@@ -8,6 +8,7 @@ use serde_json::Value;
 use windlass_vrf_protocol::contract::{self, Contract, Variable};
 
 use super::super::same;
+use super::artifacts;
 use crate::Sheet;
 
 #[derive(Deserialize)]
@@ -56,7 +57,8 @@ pub(crate) fn run(json: Value, sheet: &mut Sheet) -> anyhow::Result<()> {
     for (name, recorded) in &document.contracts {
         let known = contract::ALL.into_iter().find(|known| known.name == name);
         let result = known.with_context(|| format!("the contract {name} is not known"));
-        sheet.case(name, result.and_then(|known| check(&known, recorded)));
+        let result = result.and_then(|known| check(&known, recorded).and_then(|()| artifacts::check(&known)));
+        sheet.case(name, result);
     }
     Ok(())
 }

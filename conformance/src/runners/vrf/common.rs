@@ -7,6 +7,7 @@ use anyhow::{Context, bail, ensure};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use windlass_chain::{RevertReason, decode_revert};
 use windlass_vrf_protocol::Refusal;
 use windlass_vrf_protocol::iavl::MerklePath;
 use windlass_vrf_protocol::multistore::Layout;
@@ -123,7 +124,7 @@ pub(crate) struct Outcome {
 /// How a contract refused.
 #[derive(Deserialize, Debug)]
 #[serde(deny_unknown_fields)]
-struct Revert {
+pub(crate) struct Revert {
     kind: String,
     reason: Option<String>,
     code: Option<u64>,
@@ -140,12 +141,30 @@ impl Outcome {
         ours: Result<T, Refusal>,
         check: impl FnOnce(T, &Value) -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
-        let recorded = self.value.as_ref().or(self.result.as_ref());
+        let recorded = self.value();
         match (ours, self.ok, recorded, &self.revert) {
             (Ok(ours), true, Some(recorded), None) => check(ours, recorded),
             (Err(ours), false, None, Some(recorded)) => recorded.check(&ours),
             (Ok(ours), false, None, Some(recorded)) => bail!("ours is {ours:?}, recorded is the refusal {recorded:?}"),
             (Err(ours), true, Some(recorded), None) => bail!("ours is the refusal {ours}, recorded is {recorded}"),
+            _ => bail!("the record is neither a success with its value nor a refusal: {self:?}"),
+        }
+    }
+
+    /// The same for a call on a chain, which refuses with revert data.
+    pub(crate) fn check_call<T: std::fmt::Debug>(
+        &self,
+        ours: Result<T, Bytes>,
+        check: impl FnOnce(T, &Value) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        let recorded = self.value();
+        match (ours, self.ok, recorded, &self.revert) {
+            (Ok(ours), true, Some(recorded), None) => check(ours, recorded),
+            (Err(ours), false, None, Some(recorded)) => recorded.check_data(&ours),
+            (Ok(ours), false, None, Some(recorded)) => bail!("ours is {ours:?}, recorded is the refusal {recorded:?}"),
+            (Err(ours), true, Some(recorded), None) => {
+                bail!("ours reverts with {ours} ({}), recorded is {recorded}", decode_revert(&ours))
+            }
             _ => bail!("the record is neither a success with its value nor a refusal: {self:?}"),
         }
     }
@@ -162,6 +181,11 @@ impl Outcome {
         self.check(ours, |ours, recorded| same("result", ours, contract_result(recorded)?))
     }
 
+    /// The recorded value or result.
+    pub(crate) fn value(&self) -> Option<&Value> {
+        self.value.as_ref().or(self.result.as_ref())
+    }
+
     /// Whether the call succeeded.
     pub(crate) fn succeeded(&self) -> bool {
         self.ok
@@ -170,21 +194,39 @@ impl Outcome {
 
 impl Revert {
     fn check(&self, ours: &Refusal) -> anyhow::Result<()> {
-        match (self.kind.as_str(), ours) {
-            ("Error(string)", Refusal::Revert(text)) => {
-                same("reason", Some(*text), self.reason.as_deref())?;
+        self.check_data(&ours.data().into())
+    }
+
+    /// Compares revert data with the record, byte by byte, and their meaning with the recorded one.
+    pub(crate) fn check_data(&self, ours: &Bytes) -> anyhow::Result<()> {
+        let meaning = decode_revert(ours);
+        match (self.kind.as_str(), &meaning) {
+            ("Error(string)", RevertReason::Error(text)) => {
+                same("reason", Some(text.as_str()), self.reason.as_deref())?;
                 ensure!(self.code.is_none(), "a reason has no code");
             }
-            ("Panic(uint256)", Refusal::Panic(code)) => {
-                same("code", Some(u64::from(*code)), self.code)?;
+            ("Panic(uint256)", RevertReason::Panic(code)) => {
+                same("code", Some(*code), self.code.map(U256::from))?;
                 ensure!(self.reason.is_none(), "a panic has no reason");
             }
-            ("empty", Refusal::Empty) => ensure!(self.reason.is_none() && self.code.is_none(), "an empty revert has no reason"),
-            ("Error(string)" | "Panic(uint256)" | "empty", _) => bail!("ours is {ours:?}, recorded is {self:?}"),
+            ("empty", RevertReason::Empty) => {
+                ensure!(self.reason.is_none() && self.code.is_none(), "an empty revert has no reason");
+            }
+            ("Error(string)" | "Panic(uint256)" | "empty", _) => bail!("ours is {meaning} ({ours}), recorded is {self:?}"),
             (kind, _) => bail!("the kind {kind:?} is not known"),
         }
         let data = self.data.as_deref().map(bytes).transpose()?.unwrap_or_default();
-        same("revert data", Bytes::from(ours.data()), data)
+        same("revert data", ours, &data)
+    }
+
+    /// The recorded text.
+    pub(crate) fn reason(&self) -> Option<&str> {
+        self.reason.as_deref()
+    }
+
+    /// The recorded data.
+    pub(crate) fn data(&self) -> anyhow::Result<Bytes> {
+        Ok(self.data.as_deref().map(bytes).transpose()?.unwrap_or_default())
     }
 }
 
