@@ -20,7 +20,7 @@ pub enum VrfError {
     Chain(#[from] ChainError),
     /// A contract of the client chain could not be read.
     #[error(transparent)]
-    Read(#[from] ReadError),
+    Read(Box<ReadError>),
     /// A question to BandChain failed.
     #[error(transparent)]
     Band(#[from] BandError),
@@ -90,5 +90,11 @@ impl VrfError {
             Self::Trigger(_) => Some("check the table trigger of the section".to_owned()),
             Self::Store(_) | Self::Outbox(_) | Self::Work { .. } => None,
         }
+    }
+}
+
+impl From<ReadError> for VrfError {
+    fn from(error: ReadError) -> Self {
+        Self::Read(Box::new(error))
     }
 }
