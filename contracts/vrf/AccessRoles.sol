@@ -2,8 +2,8 @@
 pragma solidity ^0.8.20;
 
 /// @title Accounts that may do what others may not
-/// @dev The interface, the texts and the layout are those that tools for role-based access know (ERC-165 id 0x7965db0b).
-/// Every role is given and taken by its admin role, which is always the role zero here.
+/// @dev The interface, the texts and the layout are those that tools for role-based access know (ERC-165 id
+/// 0x7965db0b). Every role is given and taken by its admin role, which is always the role zero here.
 abstract contract AccessRoles {
     event RoleAdminChanged(bytes32 indexed role, bytes32 indexed previousAdminRole, bytes32 indexed newAdminRole);
     event RoleGranted(bytes32 indexed role, address indexed account, address indexed sender);
@@ -20,9 +20,8 @@ abstract contract AccessRoles {
 
     modifier onlyRole(bytes32 role) {
         if (!hasRole(role, msg.sender)) {
-            revert(
-                string.concat("AccessControl: account ", hexText(uint160(msg.sender), 20), " is missing role ", hexText(uint256(role), 32))
-            );
+            string memory account = hexText(uint160(msg.sender), 20);
+            revert(string.concat("AccessControl: account ", account, " is missing role ", hexText(uint256(role), 32)));
         }
         _;
     }

@@ -5,8 +5,8 @@ import {Merkle} from "./Merkle.sol";
 import {Varint} from "./Varint.sol";
 
 /// @title The block hash of a CometBFT chain from the parts that a proof carries
-/// @dev The hash is the root of a Merkle tree over the 14 fields of the header. Height, time and app hash are computed; of
-/// everything else the proof carries the hash of the largest subtree that holds none of the three.
+/// @dev The hash is the root of a Merkle tree over the 14 fields of the header. Height, time and app hash are
+/// computed; of everything else the proof carries the hash of the largest subtree that holds none of the three.
 library BlockHeader {
     struct MerkleParts {
         /// Fields 0 and 1.

@@ -13,8 +13,9 @@ import {ValidatorPowers} from "./ValidatorPowers.sol";
 import {Vote} from "./Vote.sol";
 
 /// @title A light client of BandChain for results of its oracle
-/// @notice A proof has two parts. The relay part shows that more than two thirds of the voting power signed a block, and
-/// which root the oracle's store had in it. The verify part shows that a value stands in the store with that root.
+/// @notice A proof has two parts. The relay part shows that more than two thirds of the voting power signed a block,
+/// and which root the oracle's store had in it. The verify part shows that a value stands in the store with that
+/// root.
 /// @dev Whoever holds the admin role decides which validators are believed. Their powers do not follow the chain by
 /// themselves: VALIDATORS_UPDATER_ROLE brings them up to date.
 abstract contract BridgeBase is IBridge, InitializedOnce, AccessRoles {
@@ -173,7 +174,8 @@ abstract contract BridgeBase is IBridge, InitializedOnce, AccessRoles {
         );
     }
 
-    /// @notice Proves a result with the block in the same proof. Nothing is read but the validators, nothing is written.
+    /// @notice Proves a result with the block in the same proof. Nothing is read but the validators, nothing is
+    /// written.
     /// @dev The block height in the verify part is of no use here and is not looked at.
     function verifyOracleResult(bytes calldata proof) external view returns (Result memory) {
         (bytes memory relay, bytes memory verify) = abi.decode(proof, (bytes, bytes));

@@ -32,7 +32,7 @@ library IAVL {
     function parent(Step memory step, bytes32 child) private pure returns (bytes32) {
         (bytes32 left, bytes32 right) =
             step.isDataOnRight ? (step.siblingHash, child) : (child, step.siblingHash);
-        // The height as a signed varint of one byte: a height above 63 is out of reach of a real tree, and wraps.
+        // The height as a signed varint of one byte, which a tree of BandChain never outgrows; 128 wraps to zero.
         return sha256(
             abi.encodePacked(
                 step.subtreeHeight << 1,

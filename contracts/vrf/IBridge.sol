@@ -3,7 +3,8 @@ pragma solidity ^0.8.20;
 
 /// @title What a provider needs of the Bridge
 interface IBridge {
-    /// @dev How BandChain ended a request. The order is that of the chain; a value beyond the last makes decoding revert.
+    /// @dev How BandChain ended a request. The order is that of the chain; a value beyond the last makes decoding
+    /// revert.
     enum ResolveStatus {
         Open,
         Success,
@@ -26,7 +27,8 @@ interface IBridge {
         bytes result;
     }
 
-    /// @notice Proves a result and remembers the block it was proven with, so that later proofs of the block are cheaper.
+    /// @notice Proves a result and remembers the block it was proven with, so that later proofs of the block are
+    /// cheaper.
     function relayAndVerify(bytes calldata proof) external returns (Result memory);
 
     /// @notice Proves a result without touching the state.

@@ -4,9 +4,9 @@ pragma solidity ^0.8.20;
 import {Merkle} from "./Merkle.sol";
 
 /// @title From the root of BandChain's oracle store to the app hash
-/// @dev The app hash is the root of a Merkle tree over the chain's stores, in order of their names. Which stores there are
-/// depends on the version of the chain, so the side on which each sibling stands does, too. The siblings stand in the
-/// proof from the leaf to the root in either layout.
+/// @dev The app hash is the root of a Merkle tree over the chain's stores, in order of their names. Which stores
+/// there are depends on the version of the chain, so the side on which each sibling stands does, too. The siblings
+/// stand in the proof from the leaf to the root in either layout.
 library MultiStore {
     struct Proof {
         bytes32 oracleRoot;
@@ -17,8 +17,8 @@ library MultiStore {
         bytes32 sibling4;
     }
 
-    /// @notice BandChain v3, 27 stores. Siblings: mint, params to restake, rollingseed to transfer, tss to upgrade, acc to
-    /// icahost.
+    /// @notice BandChain v3, 27 stores. Siblings: mint, params to restake, rollingseed to transfer, tss to upgrade,
+    /// acc to icahost.
     function appHashV3(Proof memory proof) internal view returns (bytes32 hash) {
         hash = Merkle.inner(proof.sibling0, oracleLeaf(proof.oracleRoot));
         hash = Merkle.inner(hash, proof.sibling1);

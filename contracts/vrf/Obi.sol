@@ -2,7 +2,8 @@
 pragma solidity ^0.8.20;
 
 /// @title Decoding of OBI, the encoding that BandChain's oracle scripts use
-/// @dev Numbers are big-endian of fixed width, byte strings follow their length in four bytes. Everything must be consumed.
+/// @dev Numbers are big-endian of fixed width, byte strings follow their length in four bytes. Everything must be
+/// consumed.
 library Obi {
     struct Reader {
         bytes data;

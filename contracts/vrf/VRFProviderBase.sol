@@ -132,8 +132,8 @@ abstract contract VRFProviderBase is VRFProviderSettings {
         require(proven == oracleScriptID, "VRFProviderBase: Oracle Script ID not match");
     }
 
-    /// @dev Reverts unless a proven request succeeded and was made for this task by the sender. Without the last, anybody
-    /// who sees the proof in the pool of transactions could take the fee.
+    /// @dev Reverts unless a proven request succeeded and was made for this task by the sender. Without the last,
+    /// anybody who sees the proof in the pool of transactions could take the fee.
     function checkRequest(IBridge.Result memory proven, bytes32 taskSeed, uint64 taskTime) internal view {
         require(
             proven.resolveStatus == IBridge.ResolveStatus.Success, "VRFProviderBase: Request not successfully resolved"
@@ -144,8 +144,8 @@ abstract contract VRFProviderBase is VRFProviderSettings {
         require(time == taskTime, "VRFProviderBase: Time is mismatched");
     }
 
-    /// @dev Hands the value to the consumer and the fee to the worker. If the consumer reverts, everything does, and the
-    /// task stays open. A worker that cannot take money loses the fee, not the value.
+    /// @dev Hands the value to the consumer and the fee to the worker. If the consumer reverts, everything does, and
+    /// the task stays open. A worker that cannot take money loses the fee, not the value.
     function deliver(address caller, string memory clientSeed, uint64 time, bytes32 result, uint256 fee) internal {
         if (caller.code.length > 0) {
             IVRFConsumer(caller).consume(clientSeed, time, result);

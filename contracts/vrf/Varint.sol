@@ -2,8 +2,8 @@
 pragma solidity ^0.8.20;
 
 /// @title Variable-length integers of protobuf and of the IAVL tree
-/// @dev Zero has no encoding here and ends in Panic(0x11), which callers can see: a version, a size, a height or a second
-/// of zero makes the whole proof revert that way. It never occurs on the real chain.
+/// @dev Zero has no encoding here and ends in Panic(0x11), which callers can see: a version, a size, a height or a
+/// second of zero makes the whole proof revert that way. It never occurs on the real chain.
 library Varint {
     /// @notice Seven bits a byte, the lowest first; every byte but the last has its top bit set.
     function unsigned(uint256 value) internal pure returns (bytes memory encoded) {
@@ -31,7 +31,8 @@ library Varint {
         return unsigned(value * 2);
     }
 
-    /// @notice The content of a protobuf timestamp: seconds as field 1, and nanoseconds as field 2 unless they are zero.
+    /// @notice The content of a protobuf timestamp: seconds as field 1, and nanoseconds as field 2 unless they are
+    /// zero.
     function time(uint64 second, uint32 nanoSecond) internal pure returns (bytes memory) {
         bytes memory encoded = abi.encodePacked(hex"08", unsigned(second));
         return nanoSecond == 0 ? encoded : abi.encodePacked(encoded, hex"10", unsigned(nanoSecond));
