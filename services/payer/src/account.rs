@@ -6,10 +6,11 @@ use std::time::Duration;
 use alloy_primitives::U256;
 use parking_lot::RwLock;
 use tokio_util::sync::CancellationToken;
+use windlass_account::outbox_view;
 use windlass_node::alerts::{Alert, Severity};
 use windlass_node::events::{Event as NodeEvent, Level};
 use windlass_node::{OutboxView, RestartPolicy, ServiceContext, ServiceError};
-use windlass_outbox::{Outbox, OutboxConfig, OutboxSummary};
+use windlass_outbox::{Outbox, OutboxConfig};
 use windlass_store::Store;
 
 use crate::config::{AccountConfig, PayerConfig};
@@ -18,7 +19,6 @@ use crate::keep::{KeepPaid, Need, need};
 use crate::payments::{self, PaymentReport, SendOptions};
 use crate::ports::contract::ContractReader;
 use crate::service::Shared;
-use crate::targets;
 
 /// Page of the book that says what to do about the alert of this module.
 const RUNBOOK: &str = "operations/runbook.html#payer";
@@ -76,7 +76,7 @@ impl Account {
     }
 
     async fn open(&self) -> Result<Outbox, PayerError> {
-        let signer = targets::key_config(&self.account).open().await?;
+        let signer = self.account.key.key_config().open().await?;
         let endpoints = self.reader.endpoints().clone();
         let settings = OutboxConfig::for_chain(endpoints.name());
         Ok(Outbox::open(self.store.clone(), endpoints, signer, settings).await?)
@@ -110,7 +110,7 @@ impl Account {
     pub(crate) async fn view(&self) -> Result<Option<OutboxView>, PayerError> {
         let outbox = self.outbox.read().clone();
         match outbox {
-            Some(outbox) => Ok(Some(view_of(&outbox.summary().await?))),
+            Some(outbox) => Ok(Some(outbox_view(&outbox.summary().await?))),
             None => Ok(None),
         }
     }
@@ -122,26 +122,6 @@ impl Account {
             confirmations: self.account.confirmations,
             max_amount: self.config.keep_paid.and_then(|plan| plan.max_amount),
         }
-    }
-}
-
-fn view_of(summary: &OutboxSummary) -> OutboxView {
-    let counts = [
-        ("recorded", summary.recorded),
-        ("signed", summary.signed),
-        ("broadcast", summary.broadcast),
-        ("included", summary.included),
-        ("final", summary.finalized),
-        ("reverted", summary.reverted),
-        ("dropped", summary.dropped),
-    ];
-    let held = summary.hold.as_ref().map(|hold| format!("{hold}; {}", hold.hint()));
-    OutboxView {
-        chain: summary.chain.clone(),
-        account: summary.account.to_string(),
-        counts: counts.into_iter().map(|(state, count)| (state.to_owned(), count)).collect(),
-        held: held.or_else(|| summary.last_error.clone()),
-        oldest_age_seconds: summary.oldest_age_ms.map(|age| u64::try_from(age / 1_000).unwrap_or(0)),
     }
 }
 
@@ -239,52 +219,3 @@ impl Keeper {
 
 /// Key of the alert: the node could not pay.
 const ALERT: &str = "keep_paid_failed";
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-mod tests {
-    use alloy_primitives::Address;
-    use windlass_outbox::Hold;
-
-    use super::*;
-
-    fn summary() -> OutboxSummary {
-        OutboxSummary {
-            chain: "gnosis".into(),
-            chain_id: 100,
-            account: Address::repeat_byte(7),
-            recorded: 1,
-            signed: 0,
-            broadcast: 2,
-            included: 0,
-            finalized: 3,
-            reverted: 0,
-            dropped: 0,
-            oldest_age_ms: Some(61_500),
-            held: 0,
-            hold: None,
-            balance: None,
-            chain_nonce: None,
-            head: None,
-            fees_today: U256::ZERO,
-            fee_budget_per_day: None,
-            leader: true,
-            last_error: None,
-        }
-    }
-
-    #[test]
-    fn the_view_counts_in_the_order_of_life_and_says_what_holds() {
-        let view = view_of(&summary());
-        let counts: Vec<_> = view.counts.iter().map(|(state, count)| (state.as_str(), *count)).collect();
-        let expected =
-            [("recorded", 1), ("signed", 0), ("broadcast", 2), ("included", 0), ("final", 3), ("reverted", 0), ("dropped", 0)];
-        assert_eq!(counts, expected);
-        assert_eq!((view.oldest_age_seconds, view.held), (Some(61), None));
-        let failing = OutboxSummary { last_error: Some("no endpoint answered".into()), ..summary() };
-        assert_eq!(view_of(&failing).held.as_deref(), Some("no endpoint answered"));
-        let hold = Hold::FeeAboveCap { needed: 9, cap: 5 };
-        let held = OutboxSummary { hold: Some(hold), ..failing };
-        assert!(view_of(&held).held.unwrap().starts_with("fee above cap: needs 9 wei per gas, cap is 5; wait"));
-    }
-}

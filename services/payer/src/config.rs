@@ -6,6 +6,7 @@ use std::time::Duration;
 use alloy_primitives::Address;
 use nix::sys::signal::Signal;
 use reqwest::Url;
+use windlass_account::{AccountKey, Examples, NamedKey};
 use windlass_node::config::{Amount, Keys, SecretText, Section, kind};
 
 use crate::actions::Limits;
@@ -140,19 +141,6 @@ pub struct AccountConfig {
     pub max_fee_per_gas: Amount,
     /// Blocks that a transaction must be deep before it counts.
     pub confirmations: u64,
-}
-
-/// The four ways to name a key.
-#[derive(Debug, Clone)]
-pub enum AccountKey {
-    /// 64 hexadecimal digits.
-    PrivateKey(SecretText),
-    /// A Web3 Secret Storage file and its password.
-    Keystore(PathBuf, SecretText),
-    /// A recovery phrase and the index of the account.
-    Mnemonic(SecretText, u32),
-    /// A remote signer and the account.
-    Web3Signer(Url, Address),
 }
 
 impl PayerConfig {
@@ -581,14 +569,12 @@ fn read_kubernetes(keys: &mut Keys<'_>) -> TargetConfig {
     }
 }
 
+/// What the example file shows. The payer's secrets have no example: most readers watch and name none.
+const KEY_EXAMPLES: Examples =
+    Examples { private_key: None, keystore: "/etc/windlass/payer.json", password: None, mnemonic: None };
+
 fn read_account(keys: &mut Keys<'_>) -> AccountConfig {
-    let private_key = keys.secret("private_key").doc("The private key, 64 hexadecimal digits.").optional();
-    let keystore = keys.path("keystore").doc("A Web3 Secret Storage file.").example("/etc/windlass/payer.json").optional();
-    let password = keys.secret("password").doc("Password of the keystore.").optional();
-    let mnemonic = keys.secret("mnemonic").doc("A recovery phrase.").optional();
-    let index = keys.integer("index").doc("Which account of the phrase.").range(0..=1_000_000).default("0");
-    let web3signer = keys.url("web3signer").doc("Address of a Web3Signer.").example("http://signer:9000").optional();
-    let address = keys.address("address").doc("The account at the Web3Signer.").optional();
+    let named = NamedKey::read(keys, &KEY_EXAMPLES);
     let max_fee_per_gas = keys
         .amount("max_fee_per_gas")
         .doc("Highest price of gas that is paid; transactions wait until it is lower.")
@@ -598,19 +584,7 @@ fn read_account(keys: &mut Keys<'_>) -> AccountConfig {
         .doc("How many blocks deep a transaction must be before it counts.")
         .range(1..=10_000)
         .default("3");
-    let ways = [
-        private_key.map(AccountKey::PrivateKey),
-        keystore.zip(password).map(|(path, password)| AccountKey::Keystore(path, password)),
-        mnemonic.map(|phrase| AccountKey::Mnemonic(phrase, index)),
-        web3signer.zip(address).map(|(url, address)| AccountKey::Web3Signer(url, address)),
-    ];
-    let count = ways.iter().flatten().count();
-    keys.check(
-        "confirmations",
-        || count == 1,
-        "must stand beside exactly one key",
-        "give one of private_key, keystore with password, mnemonic, or web3signer with address",
-    );
-    let key = ways.into_iter().flatten().next().unwrap_or_else(|| AccountKey::PrivateKey(SecretText::default()));
-    AccountConfig { key, max_fee_per_gas, confirmations }
+    let complete = named.complete;
+    keys.check("confirmations", || complete == 1, "must stand beside exactly one key", NamedKey::HINT);
+    AccountConfig { key: named.key, max_fee_per_gas, confirmations }
 }

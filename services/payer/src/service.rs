@@ -6,9 +6,10 @@ use async_trait::async_trait;
 use axum::Router;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{mpsc, watch};
-use windlass_chain::{EndpointState, Endpoints};
+use windlass_account::chain_head;
+use windlass_chain::Endpoints;
 use windlass_node::openapi::Operation;
-use windlass_node::{ChainHead, EndpointView, LeaseRequest, Readiness, Service, ServiceContext, ServiceError, ServiceStatus};
+use windlass_node::{ChainHead, LeaseRequest, Readiness, Service, ServiceContext, ServiceError, ServiceStatus};
 use windlass_store::{Migrations, Store};
 
 use crate::account::Account;
@@ -172,28 +173,10 @@ impl PayerService {
     }
 
     fn chain(&self, state: &Agreement) -> ChainHead {
-        let endpoints = self.reader.endpoints();
         let now = self.store.clock().now();
         let head = state.seen.as_ref().map(|seen| seen.observation.block);
-        let views = endpoints.status().into_iter().map(|endpoint| {
-            let healthy = matches!(endpoint.state, EndpointState::Healthy | EndpointState::Unverified);
-            EndpointView {
-                host: endpoint.label,
-                healthy,
-                head: endpoint.head,
-                latency_ms: endpoint.latency_ms,
-                note: endpoint.last_error,
-            }
-        });
-        ChainHead {
-            chain: endpoints.name().to_owned(),
-            number: head.map(|head| head.number),
-            age_seconds: head.map(|head| {
-                let now_s = u64::try_from(now.to_seconds().0).unwrap_or(0);
-                now_s.saturating_sub(head.time_s)
-            }),
-            endpoints: views.collect(),
-        }
+        let age_seconds = head.map(|head| u64::try_from(now.to_seconds().0).unwrap_or(0).saturating_sub(head.time_s));
+        chain_head(self.reader.endpoints(), head.map(|head| head.number), age_seconds)
     }
 }
 

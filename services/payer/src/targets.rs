@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use windlass_keys::{KeyConfig, SecretSource};
+use windlass_account::secret;
 
 use crate::actions::Limits;
-use crate::config::{AccountConfig, AccountKey, TargetConfig};
+use crate::config::TargetConfig;
 use crate::error::PayerError;
 use crate::ports::Target;
 use crate::ports::command::CommandTarget;
@@ -14,13 +14,6 @@ use crate::ports::http::HttpTarget;
 use crate::ports::kubernetes::KubernetesTarget;
 use crate::ports::signal::SignalTarget;
 use crate::ports::systemd::SystemdTarget;
-
-fn secret(text: &str) -> SecretSource {
-    match text.parse() {
-        Ok(source) => source,
-        Err(never) => match never {},
-    }
-}
 
 /// Builds the target. Reads secrets and certificates, but contacts nobody.
 pub fn build(config: &TargetConfig, limits: Limits) -> Result<Arc<dyn Target>, PayerError> {
@@ -35,7 +28,7 @@ pub fn build(config: &TargetConfig, limits: Limits) -> Result<Arc<dyn Target>, P
             patience: *patience,
         }),
         TargetConfig::Http { stop_url, ping_url, resume_url, token } => {
-            let token = token.as_ref().map(|text| secret(text.expose()).resolve()).transpose()?;
+            let token = token.as_ref().map(|text| secret(text).resolve()).transpose()?;
             Arc::new(HttpTarget::new(stop_url.clone(), ping_url.clone(), resume_url.clone(), token, limit)?)
         }
         TargetConfig::Systemd { unit, user } => {
@@ -64,14 +57,4 @@ pub fn build(config: &TargetConfig, limits: Limits) -> Result<Arc<dyn Target>, P
             )?)
         }
     })
-}
-
-/// The key of the account, ready to be opened.
-pub fn key_config(account: &AccountConfig) -> KeyConfig {
-    match &account.key {
-        AccountKey::PrivateKey(text) => KeyConfig::PrivateKey(secret(text.expose())),
-        AccountKey::Keystore(path, password) => KeyConfig::Keystore { path: path.clone(), password: secret(password.expose()) },
-        AccountKey::Mnemonic(phrase, index) => KeyConfig::Mnemonic { phrase: secret(phrase.expose()), index: *index, path: None },
-        AccountKey::Web3Signer(url, address) => KeyConfig::Web3signer { url: url.clone(), address: *address },
-    }
 }

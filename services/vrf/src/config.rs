@@ -1,17 +1,17 @@
 //! The section `[vrf.<name>]`: one provider contract, the account that relays to it, and the BandChain account that asks.
 
-mod account;
 mod band;
 mod trigger;
 
 use std::time::Duration;
 
 use alloy_primitives::Address;
+use windlass_account::Examples;
 use windlass_node::config::{Amount, Keys, Section, kind};
 
-pub use account::{AccountConfig, AccountKey};
 pub use band::{BandConfig, GasPrice, MessageChoice, ProofSource, parse_grpc};
 pub use trigger::{QueueConfig, TriggerConfig};
+pub use windlass_account::{AccountConfig, AccountKey};
 
 /// One relay.
 #[derive(Debug, Clone)]
@@ -133,7 +133,7 @@ impl Section for VrfConfig {
             .doc("Decide and tell what would be sent, on both chains, instead of sending it.")
             .default("false");
         let account =
-            keys.table("account", "The account of the client chain that relays. It receives the task fees.", account::read);
+            keys.table("account", "The account of the client chain that relays. It receives the task fees.", read_account);
         let band =
             keys.table("band", "BandChain: its nodes, the account that pays for requests, and what a request says.", band::read);
         let profit = keys.table("profit", "What a relay must earn.", read_profit);
@@ -307,6 +307,18 @@ impl Pace {
         );
         pace
     }
+}
+
+/// What the example file shows: the variables of the former worker.
+const KEY_EXAMPLES: Examples = Examples {
+    private_key: Some("env:EVM_PRIVATE_KEY"),
+    keystore: "/etc/windlass/relay.json",
+    password: Some("file:/run/secrets/password"),
+    mnemonic: Some("env:EVM_MNEMONIC"),
+};
+
+fn read_account(keys: &mut Keys<'_>) -> AccountConfig {
+    AccountConfig::read(keys, &KEY_EXAMPLES)
 }
 
 fn read_profit(keys: &mut Keys<'_>) -> ProfitConfig {

@@ -7,14 +7,14 @@ use alloy_primitives::Address;
 use async_trait::async_trait;
 use axum::Router;
 use parking_lot::RwLock;
-use windlass_chain::{EndpointState, Endpoints, FollowConfig, Follower};
+use windlass_account::{chain_head, outbox_view};
+use windlass_chain::{Endpoints, FollowConfig, Follower};
 use windlass_keys::{Coin, Mnemonic, Secret, SecretSource};
 use windlass_node::openapi::Operation;
 use windlass_node::{
-    ChainHead, EndpointView, LeaseRequest, OutboxView, Readiness, RestartPolicy, RouteRule, Service, ServiceContext,
-    ServiceError, ServiceStatus,
+    ChainHead, LeaseRequest, Readiness, RestartPolicy, RouteRule, Service, ServiceContext, ServiceError, ServiceStatus,
 };
-use windlass_outbox::{Outbox, OutboxConfig, OutboxSummary};
+use windlass_outbox::{Outbox, OutboxConfig};
 use windlass_store::{Migrations, Store};
 use windlass_vrf_protocol::task::ProviderVersion;
 use windlass_vrf_protocol::tx::{BandAddress, MessageType};
@@ -58,6 +58,7 @@ impl VrfService {
     /// A service for `[vrf.<instance>]`. Contacts nobody.
     pub fn new(instance: &str, config: VrfConfig, endpoints: Endpoints, band: Arc<dyn BandApi>, store: Store) -> Self {
         metrics::describe();
+        crate::ports::band::meter::describe();
         Self {
             name: format!("vrf.{instance}"),
             config: Arc::new(config),
@@ -97,13 +98,7 @@ impl VrfService {
     }
 
     fn reader(&self) -> ProviderReader {
-        let expected = match self.config.version {
-            VersionChoice::Auto => None,
-            VersionChoice::V1 => Some(ProviderVersion::V1),
-            VersionChoice::V2 => Some(ProviderVersion::V2),
-        };
-        ProviderReader::new(self.endpoints.clone(), self.config.provider, self.config.lens, expected)
-            .with_cross_check(self.config.quorum > 1)
+        provider_reader(self.endpoints.clone(), &self.config)
     }
 
     async fn run_agent(&self, ctx: &ServiceContext) -> Result<(), VrfError> {
@@ -176,19 +171,7 @@ impl VrfService {
     }
 
     fn client_head(&self, picture: Option<&Picture>) -> ChainHead {
-        let views = self.endpoints.status().into_iter().map(|endpoint| EndpointView {
-            host: endpoint.label,
-            healthy: matches!(endpoint.state, EndpointState::Healthy | EndpointState::Unverified),
-            head: endpoint.head,
-            latency_ms: endpoint.latency_ms,
-            note: endpoint.last_error,
-        });
-        ChainHead {
-            chain: self.endpoints.name().to_owned(),
-            number: picture.and_then(|picture| picture.client_head),
-            age_seconds: None,
-            endpoints: views.collect(),
-        }
+        chain_head(&self.endpoints, picture.and_then(|picture| picture.client_head), None)
     }
 
     fn band_head(&self, picture: Option<&Picture>) -> ChainHead {
@@ -200,6 +183,16 @@ impl VrfService {
             endpoints: self.band.status(),
         }
     }
+}
+
+/// A reader of the contracts that a section names.
+pub(crate) fn provider_reader(endpoints: Endpoints, config: &VrfConfig) -> ProviderReader {
+    let expected = match config.version {
+        VersionChoice::Auto => None,
+        VersionChoice::V1 => Some(ProviderVersion::V1),
+        VersionChoice::V2 => Some(ProviderVersion::V2),
+    };
+    ProviderReader::new(endpoints, config.provider, config.lens, expected).with_cross_check(config.quorum > 1)
 }
 
 /// The settings that decide.
@@ -270,12 +263,13 @@ pub async fn band_key(config: &VrfConfig) -> Result<BandKey, VrfError> {
 /// # Errors
 /// An endpoint cannot be used.
 pub fn band_client(band: &BandConfig, quorum: u32) -> Result<BandClient, VrfError> {
+    let nodes = band.grpc.len().saturating_add(band.rest.len()).saturating_add(band.rpc.len());
     Ok(BandClient::new(BandClientConfig {
         grpc: band.grpc.clone(),
         rest: band.rest.clone(),
         rpc: band.rpc.clone(),
         chain_id: band.chain_id.clone(),
-        quorum: usize::try_from(quorum).unwrap_or(1).clamp(1, band.grpc.len().max(1)),
+        quorum: usize::try_from(quorum).unwrap_or(1).clamp(1, nodes.max(1)),
         rest_proofs_first: band.proof_source == ProofSource::Rest,
         ..BandClientConfig::default()
     })?)
@@ -309,6 +303,7 @@ fn phrase(picture: &Picture) -> String {
     let held: u64 = picture.holds.values().sum();
     match (picture.live(), held) {
         (0, _) => "waiting for requests".to_owned(),
+        (1, 0) => "1 task under way".to_owned(),
         (live, 0) => format!("{live} tasks under way"),
         (live, held) => format!("{live} tasks under way, {held} held"),
     }
@@ -319,7 +314,8 @@ fn summary(config: &VrfConfig, shared: &Shared, picture: Option<&Picture>) -> Ve
     let mut lines = vec![("provider".to_owned(), config.provider.to_string())];
     let mut line = |label: &str, text: String| lines.push((label.to_owned(), text));
     if let Some(picture) = picture {
-        if let Some(nonce) = picture.task_nonce {
+        // Events tell of requests before the provider's own count is read again.
+        if let Some(nonce) = picture.task_nonce.max(picture.next_nonce) {
             line("requests at the provider", nonce.to_string());
         }
         if picture.skipped > 0 {
@@ -334,26 +330,6 @@ fn summary(config: &VrfConfig, shared: &Shared, picture: Option<&Picture>) -> Ve
         line("dry run", "nothing is paid".to_owned());
     }
     lines
-}
-
-fn outbox_view(summary: &OutboxSummary) -> OutboxView {
-    let counts = [
-        ("recorded", summary.recorded),
-        ("signed", summary.signed),
-        ("broadcast", summary.broadcast),
-        ("included", summary.included),
-        ("final", summary.finalized),
-        ("reverted", summary.reverted),
-        ("dropped", summary.dropped),
-    ];
-    let held = summary.hold.as_ref().map(|hold| format!("{hold}; {}", hold.hint()));
-    OutboxView {
-        chain: summary.chain.clone(),
-        account: summary.account.to_string(),
-        counts: counts.into_iter().map(|(state, count)| (state.to_owned(), count)).collect(),
-        held: held.or_else(|| summary.last_error.clone()),
-        oldest_age_seconds: summary.oldest_age_ms.map(|age| u64::try_from(age / 1_000).unwrap_or(0)),
-    }
 }
 
 #[async_trait]

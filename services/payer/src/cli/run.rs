@@ -353,7 +353,7 @@ impl Account {
         let config = match (&key.key, &key.keystore, &key.password) {
             (Some(source), ..) => KeyConfig::PrivateKey(source.clone()),
             (None, Some(path), Some(password)) => KeyConfig::Keystore { path: path.clone(), password: password.clone() },
-            _ => section.map(targets::key_config).ok_or_else(|| PayerError::Missing {
+            _ => section.map(|account| account.key.key_config()).ok_or_else(|| PayerError::Missing {
                 what: "the account: give --key, --keystore with --password, or [payer.<name>.account]".into(),
             })?,
         };

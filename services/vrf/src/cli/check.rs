@@ -8,13 +8,13 @@ use windlass_node::config::Amount;
 use super::commands::RelayArgs;
 use super::failure::{FAILURE, Failure, UNAVAILABLE};
 use super::output::{Output, table};
-use super::run::{Handles, reader};
+use super::run::Handles;
 use crate::config::VrfConfig;
 use crate::error::VrfError;
 use crate::ports::band::{BandApi, BandError};
 use crate::ports::client_chain::{BridgeState, ProviderReader, Settings};
 use crate::prove;
-use crate::service::band_key;
+use crate::service::{band_key, provider_reader};
 use crate::watch::describe;
 
 /// What one question came to.
@@ -116,7 +116,7 @@ async fn client_chain(config: &VrfConfig, endpoints: Endpoints, findings: &mut F
             return None;
         }
     };
-    let reader = reader(endpoints.clone(), config);
+    let reader = provider_reader(endpoints.clone(), config);
     let settings = match reader.settings(&head).await {
         Ok(settings) => settings,
         Err(error) => {

@@ -5,14 +5,15 @@ use alloy_primitives::U256;
 use super::commands::RelayArgs;
 use super::failure::{FAILURE, Failure};
 use super::output::{Output, pairs, table};
-use super::run::{Handles, reader};
+use super::run::Handles;
 use crate::drift::DriftReport;
+use crate::service::provider_reader;
 
 pub(super) async fn drift(handles: &dyn Handles, relay: &RelayArgs, output: &mut Output<'_>) -> Result<u8, Failure> {
     let (_, config) = handles.section(relay.relay.as_deref()).await?;
     let endpoints = handles.chain(&config.chain).await?;
     let band = handles.band(&config).await?;
-    let report = DriftReport::read(&reader(endpoints, &config), &*band).await?;
+    let report = DriftReport::read(&provider_reader(endpoints, &config), &*band).await?;
     output.result(&report, render);
     if report.can_relay {
         return Ok(0);

@@ -9,10 +9,11 @@ use windlass_node::config::Amount;
 use super::commands::RelayArgs;
 use super::failure::Failure;
 use super::output::{Output, pairs, table};
-use super::run::{Handles, open_rows, reader};
+use super::run::{Handles, open_rows};
 use crate::config::VrfConfig;
 use crate::machine::State;
 use crate::protocol::task::Task;
+use crate::service::provider_reader;
 use crate::trace::{TaskView, Trace, as_text};
 use crate::view;
 
@@ -85,7 +86,7 @@ pub(super) async fn inspect(
 async fn ask(handles: &dyn Handles, config: &VrfConfig, nonce: u64, trace: &Trace) -> Result<ProviderSays, Failure> {
     let endpoints = handles.chain(&config.chain).await?;
     let head = endpoints.head().await?;
-    let task = reader(endpoints, config).task(nonce, &head, 1).await?;
+    let task = provider_reader(endpoints, config).task(nonce, &head, 1).await?;
     Ok(ProviderSays::new(head.number, task.as_ref(), trace))
 }
 

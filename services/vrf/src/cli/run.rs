@@ -14,10 +14,8 @@ use super::failure::Failure;
 use super::output::Output;
 use super::{act, check, deploy, drift, inspect, status, verify};
 use crate::cloud::cli::{self as cloud, CreateTaskArgs};
-use crate::config::{VersionChoice, VrfConfig};
+use crate::config::VrfConfig;
 use crate::ports::band::{BandApi, BandClient, BandClientConfig};
-use crate::ports::client_chain::ProviderReader;
-use crate::protocol::task::ProviderVersion;
 use crate::service::band_client;
 use crate::tables::{MIGRATIONS, Scope};
 
@@ -92,16 +90,6 @@ async fn create_task(handles: &dyn Handles, arguments: &CreateTaskArgs, output: 
     };
     let clock = Arc::new(SystemClock);
     Ok(cloud::create_task(arguments, &trigger, clock, output.stdout, output.stderr, output.json).await)
-}
-
-/// A reader of the contracts of a section.
-pub(super) fn reader(endpoints: Endpoints, config: &VrfConfig) -> ProviderReader {
-    let expected = match config.version {
-        VersionChoice::Auto => None,
-        VersionChoice::V1 => Some(ProviderVersion::V1),
-        VersionChoice::V2 => Some(ProviderVersion::V2),
-    };
-    ProviderReader::new(endpoints, config.provider, config.lens, expected)
 }
 
 /// Endpoints of one URL, without a section.

@@ -15,12 +15,13 @@ use windlass_contracts::vrf::Bridge;
 use super::commands::VerifyArgs;
 use super::failure::{FAILURE, Failure};
 use super::output::Output;
-use super::run::{Handles, reader};
+use super::run::Handles;
 use crate::ports::client_chain::BridgeState;
 use crate::protocol::proof::{RawProof, RelayPart};
 use crate::protocol::task::ProviderVersion;
 use crate::protocol::validators::ValidatorSet;
 use crate::protocol::vote::EncodedChainId;
+use crate::service::provider_reader;
 
 pub(super) use input::read_validators;
 use report::{ChainVerdict, Report};
@@ -53,7 +54,7 @@ pub(super) async fn verify(handles: &dyn Handles, arguments: &VerifyArgs, output
 async fn ask(handles: &dyn Handles, arguments: &VerifyArgs, proof: &Bytes) -> Result<(BridgeState, ChainVerdict), Failure> {
     let (_, config) = handles.section(arguments.relay.relay.as_deref()).await?;
     let endpoints = handles.chain(&config.chain).await?;
-    let reader = reader(endpoints.clone(), &config);
+    let reader = provider_reader(endpoints.clone(), &config);
     let head = endpoints.head().await?;
     let settings = reader.settings(&head).await?;
     let mut state = reader.bridge_state(settings.bridge, &head).await?;

@@ -63,7 +63,7 @@ pub struct BandConfig {
     pub broadcast: BroadcastMode,
     /// How long a transaction may take to be included before it is offered again.
     pub inclusion_timeout: Duration,
-    /// How long result and proof may take before there is an alert.
+    /// How long the end of a request may be unseen before it is asked for by itself.
     pub proof_timeout: Duration,
     /// How often a node is asked what it cannot announce.
     pub poll_interval: Duration,
@@ -466,7 +466,7 @@ impl Pace {
                 .default("30s"),
             proof_timeout: keys
                 .duration("proof_timeout")
-                .doc("Alert when result or proof are not there after this time. They are waited for all the same.")
+                .doc("A paid request whose end was not seen after this time is asked for by itself, again and again.")
                 .at_least("1s")
                 .at_most("1d")
                 .default("60s"),
