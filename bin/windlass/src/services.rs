@@ -132,13 +132,24 @@ pub(crate) async fn check_online(config: &Config) -> Vec<Finding> {
         };
         findings.push(Finding { ok, subject, text, transient });
     }
+    for (name, section) in config.instances::<VrfConfig>() {
+        let subject = format!("vrf.{name}");
+        let (ok, text, transient) = match check_vrf(config, section).await {
+            Ok(text) => (true, text, false),
+            Err(error) => (false, one_line(&error), is_transient(&error)),
+        };
+        findings.push(Finding { ok, subject, text, transient });
+    }
     findings
 }
 
 fn is_transient(error: &anyhow::Error) -> bool {
     let chain = error.chain().find_map(|cause| cause.downcast_ref::<ChainError>());
     let payer = error.chain().find_map(|cause| cause.downcast_ref::<windlass_payer::PayerError>());
-    chain.is_some_and(ChainError::is_transient) || payer.is_some_and(windlass_payer::PayerError::is_transient)
+    let vrf = error.chain().find_map(|cause| cause.downcast_ref::<windlass_vrf::VrfError>());
+    vrf.is_some_and(windlass_vrf::VrfError::is_transient)
+        || chain.is_some_and(ChainError::is_transient)
+        || payer.is_some_and(windlass_payer::PayerError::is_transient)
 }
 
 /// An error with its causes, each said once.
@@ -176,6 +187,12 @@ async fn check_payer(config: &Config, section: &PayerConfig) -> anyhow::Result<S
     let endpoints = connect(config, &section.chain).await?;
     let terms = windlass_payer::check_contract(&endpoints, section.contract).await?;
     Ok(format!("contract {} answers: {terms}", section.contract.to_checksum(None)))
+}
+
+async fn check_vrf(config: &Config, section: &VrfConfig) -> anyhow::Result<String> {
+    let endpoints = connect(config, &section.chain).await?;
+    let band = windlass_vrf::service::band_client(&section.band, section.quorum)?;
+    Ok(windlass_vrf::check_contracts(&endpoints, &band, section).await?)
 }
 
 /// The URL of the database, with `env:`, `file:` and `command:` looked up.

@@ -26,6 +26,8 @@ use crate::work::{Work, chain_task};
 
 /// Events taken together at the most.
 const BATCH: usize = 1_024;
+/// Relay transactions that are looked at together without news of them.
+const RECONCILED: usize = 100;
 /// Longest time without a look at what is due.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
@@ -61,6 +63,9 @@ pub struct Agent {
     outbox: Outbox,
     transitions: broadcast::Receiver<Transition>,
     intents: HashMap<IntentId, (TaskKey, u32)>,
+    reconciled_at: UnixMillis,
+    /// The last task that was looked at, when there were more.
+    reconcile_from: Option<TaskKey>,
     terms: IntentTerms,
     fence: Option<Fence>,
     teller: Teller,
@@ -71,12 +76,14 @@ pub struct Agent {
     /// Replies of a simulation that are on their way.
     replies: Vec<Event>,
     started: bool,
+    /// Blocks were announced while a round of the follower was under way.
+    follow_again: bool,
 }
 
 /// What ended beside the loop.
 enum Done {
     Events(Vec<Event>),
-    Followed(Box<Follower>, Result<Option<Batch>, ChainError>),
+    Followed(Box<(Follower, Result<Option<Batch>, ChainError>)>),
 }
 
 /// How far a question comes in one turn of a simulation.
@@ -143,6 +150,8 @@ impl Agent {
             outbox: parts.outbox,
             transitions,
             intents: HashMap::new(),
+            reconciled_at: UnixMillis(0),
+            reconcile_from: None,
             terms: parts.terms,
             fence: ctx.fence.clone(),
             shared: parts.shared,
@@ -150,6 +159,7 @@ impl Agent {
             pending: Vec::new(),
             replies: Vec::new(),
             started: false,
+            follow_again: false,
         }
     }
 
@@ -168,8 +178,7 @@ impl Agent {
         let mut client_poll = interval(self.pace.client_poll);
         let mut band_poll = interval(self.pace.band_poll);
         let mut reading_band = false;
-        let mut events = vec![Event::Started];
-        events.extend(self.catch_up().await?);
+        let events = self.begin().await?;
         self.spawn_all(&mut jobs, events, None).await?;
         loop {
             let mut events = Vec::new();
@@ -208,10 +217,11 @@ impl Agent {
             if !events.is_empty() || batch.is_some() {
                 let followed = batch.is_some();
                 self.spawn_all(&mut jobs, events, batch).await?;
-                if followed {
-                    // There may be more behind the batch.
-                    self.follow(&mut jobs);
-                }
+                // There may be more behind the batch.
+                self.follow_again |= followed;
+            }
+            if self.follow_again && self.follower.is_some() {
+                self.follow(&mut jobs);
             }
         }
     }
@@ -224,8 +234,7 @@ impl Agent {
     pub async fn turn(&mut self, now: UnixMillis, mut travel: impl FnMut() -> Travel + Send) -> Result<TurnReport, VrfError> {
         let mut events = vec![Event::Timer];
         if !std::mem::replace(&mut self.started, true) {
-            events = vec![Event::Started];
-            events.extend(self.catch_up().await?);
+            events = self.begin().await?;
         }
         let mut report = TurnReport::default();
         for reply in std::mem::take(&mut self.replies) {
@@ -272,14 +281,17 @@ impl Agent {
         self.machine.next_timer(now).map_or(LONGEST_WAIT, |at| at.saturating_since(now).min(LONGEST_WAIT))
     }
 
-    /// Begins a round of the follower, if none is under way.
+    /// Begins a round of the follower, or has another one made after the one that is under way: that may not see what was just announced.
     fn follow(&mut self, jobs: &mut JoinSet<Done>) {
-        if let Some(mut follower) = self.follower.take() {
-            jobs.spawn(async move {
-                let result = follower.poll().await;
-                Done::Followed(Box::new(follower), result)
-            });
-        }
+        let Some(mut follower) = self.follower.take() else {
+            self.follow_again = true;
+            return;
+        };
+        self.follow_again = false;
+        jobs.spawn(async move {
+            let result = follower.poll().await;
+            Done::Followed(Box::new((follower, result)))
+        });
     }
 
     fn take(&mut self, done: Done, events: &mut Vec<Event>, batch: &mut Option<Batch>, reading_band: &mut bool) {
@@ -288,8 +300,9 @@ impl Agent {
                 *reading_band &= !found.iter().any(|event| matches!(event, Event::BandHead(_)));
                 events.extend(found);
             }
-            Done::Followed(follower, result) => {
-                self.follower = Some(*follower);
+            Done::Followed(followed) => {
+                let (follower, result) = *followed;
+                self.follower = Some(follower);
                 match result {
                     Ok(found) => {
                         self.shared.followed();
@@ -319,16 +332,41 @@ impl Agent {
         Ok(())
     }
 
+    /// What the rows say that the machine was not loaded with.
+    async fn begin(&mut self) -> Result<Vec<Event>, VrfError> {
+        self.machine.signed_below(self.scope.signed_below(&self.store, &self.band_account).await?);
+        let mut events = vec![Event::Started];
+        events.extend(self.catch_up().await?);
+        Ok(events)
+    }
+
     /// Where all relay transactions stand: at the start, and after missed news.
     async fn catch_up(&mut self) -> Result<Vec<Event>, VrfError> {
-        let open: Vec<(TaskKey, u32)> = self
-            .machine
-            .tasks()
-            .filter(|task| matches!(task.state, State::Relaying | State::Mined))
-            .map(|task| (task.key(), task.relays))
-            .collect();
+        let open = self.open_relays().collect();
+        self.progress_of_all(open).await
+    }
+
+    /// Where some relay transactions stand that were not heard of for long. News go to the instance whose outbox makes them, which for a
+    /// moment after a change of the holder may be another one.
+    async fn reconcile(&mut self, now: UnixMillis) -> Result<Vec<Event>, VrfError> {
+        if now.saturating_since(self.reconciled_at) < Duration::from_millis(self.machine.policy().reconcile_ms) {
+            return Ok(Vec::new());
+        }
+        self.reconciled_at = now;
+        let from = self.reconcile_from;
+        let later: Vec<(TaskKey, u32)> = self.open_relays().filter(|(key, _)| Some(*key) > from).take(RECONCILED).collect();
+        self.reconcile_from = later.last().filter(|_| later.len() == RECONCILED).map(|(key, _)| *key);
+        self.progress_of_all(later).await
+    }
+
+    fn open_relays(&self) -> impl Iterator<Item = (TaskKey, u32)> + '_ {
+        let open = self.machine.tasks().filter(|task| matches!(task.state, State::Relaying | State::Mined));
+        open.map(|task| (task.key(), task.relays))
+    }
+
+    async fn progress_of_all(&mut self, relays: Vec<(TaskKey, u32)>) -> Result<Vec<Event>, VrfError> {
         let mut events = Vec::new();
-        for (key, number) in open {
+        for (key, number) in relays {
             let id = self.outbox.id_of(&intent_key(self.terms.provider, key, number));
             self.intents.insert(id, (key, number));
             if let Some(status) = self.outbox.status(id).await? {
@@ -355,6 +393,7 @@ impl Agent {
         mut events: Vec<Event>,
         batch: Option<Batch>,
     ) -> Result<(bool, Vec<Effect>), VrfError> {
+        events.extend(self.reconcile(now).await?);
         if let Some(batch) = &batch {
             events.push(client_event(batch));
         }
@@ -411,8 +450,8 @@ impl Agent {
         for event in events {
             match event {
                 Event::Client { requested, .. } => requested.iter().for_each(|(task, _, _)| note(task.key())),
-                Event::TasksRead { result: Ok((_, tasks)), .. } => {
-                    tasks.iter().filter_map(|(_, task)| task.as_ref()).for_each(|task| note(task.key()));
+                Event::TasksRead { result: Ok(read), .. } => {
+                    read.tasks.iter().filter_map(|(_, task)| task.as_ref()).for_each(|task| note(task.key()));
                 }
                 _ => {}
             }

@@ -117,6 +117,18 @@ impl Scope {
         Ok(Memory { tasks, band_txs, scan })
     }
 
+    /// The sequence after the last one that this account signed a Band transaction for; 0 if it signed none.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub async fn signed_below(&self, store: &Store, account: &str) -> Result<u64, VrfError> {
+        let mut values = self.params();
+        values.push(Value::from(account));
+        let sql = "SELECT sequence FROM vrf_band_txs WHERE chain_id = $1 AND provider = $2 AND account = $3 ORDER BY sequence DESC LIMIT 1";
+        let last = store.query_optional(sql, values).await?.map(|row| row.get::<u64>("sequence")).transpose()?;
+        Ok(last.map_or(0, |last| last.saturating_add(1)))
+    }
+
     /// The rows of these tasks, whatever their state.
     ///
     /// # Errors

@@ -1,5 +1,6 @@
 //! What is told of a step: log, events, metrics, alerts.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use windlass_node::alerts::{Alert, Alerts, Severity};
 use windlass_node::events::{Event as NodeEvent, EventLog, Level};
 use windlass_store::UnixMillis;
 
-use crate::machine::{Changes, Record, Relay, State};
+use crate::machine::{Changes, Record, Relay, State, TaskKey};
 use crate::metrics;
 use crate::shared::{Picture, Shared};
 
@@ -16,6 +17,9 @@ use crate::shared::{Picture, Shared};
 pub(crate) const RUNBOOK: &str = "operations/runbook.html#vrf";
 /// How long something may be in the way before an alert says so.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long a task that was given up is told of.
+const TOLD: Duration = Duration::from_secs(600);
 
 /// Holds with the alert's severity and sentence.
 const HELD: [(&str, Severity, &str); 10] = [
@@ -38,6 +42,8 @@ pub(crate) struct Teller {
     events: EventLog,
     shared: Arc<Shared>,
     in_the_way_since: Option<UnixMillis>,
+    /// When a task was last given up because its fee does not cover the cost.
+    skipped_at: Option<(UnixMillis, String)>,
 }
 
 impl Teller {
@@ -48,6 +54,7 @@ impl Teller {
             events: ctx.events.clone(),
             shared: Arc::clone(shared),
             in_the_way_since: None,
+            skipped_at: None,
         }
     }
 
@@ -59,20 +66,28 @@ impl Teller {
     pub(crate) fn tell(&mut self, now: UnixMillis, relay: &Relay, changes: &Changes) {
         for record in &changes.records {
             self.record(record, relay);
-        }
-        for task in changes.tasks.iter().filter(|task| task.state == State::Mined) {
-            let ms = u64::try_from(now.saturating_since(task.seen_at).as_millis()).unwrap_or(u64::MAX);
-            let news = changes.records.iter().any(|record| record.key == task.key() && record.to == State::Mined);
-            if news {
-                metrics::relayed(self.relay(), ms);
-                self.shared.note_latency(ms);
+            if record.bad && record.to == State::Dead {
+                self.skipped_at = Some((now, format!("task {}: {}", record.key.nonce, record.text)));
             }
         }
+        self.note_latencies(now, changes);
         if self.shared.publish(now, relay)
             && let Some(picture) = self.shared.picture()
         {
             metrics::publish(self.relay(), &picture, now.0);
             self.raise(now, &picture, relay);
+        }
+    }
+
+    /// From request to relay. A relay that is found final at once leaves the state `Mined` within the same step, so the records count, not
+    /// the states.
+    fn note_latencies(&self, now: UnixMillis, changes: &Changes) {
+        let mined = changes.records.iter().filter(|record| record.to == State::Mined && record.from != Some(State::Mined));
+        let mut mined: BTreeSet<TaskKey> = mined.map(|record| record.key).collect();
+        for task in changes.tasks.iter().filter(|task| mined.remove(&task.key())) {
+            let ms = u64::try_from(now.saturating_since(task.seen_at).as_millis()).unwrap_or(u64::MAX);
+            metrics::relayed(self.relay(), ms);
+            self.shared.note_latency(ms);
         }
     }
 
@@ -110,6 +125,11 @@ impl Teller {
             });
             self.alerts.set(&self.service, key, raised);
         }
+        let skipped = self.skipped_at.as_ref().filter(|(at, _)| now.saturating_since(*at) < TOLD).map(|(_, text)| {
+            self.alert("unprofitable_skipped", Severity::Info, format!("{name}: tasks are given up because of their fee"))
+                .detail(text.clone())
+        });
+        self.alerts.set(&self.service, "unprofitable_skipped", skipped);
         let known = relay.known();
         let errors = [&known.provider_error, &known.bridge_error, &known.band_error];
         let error = errors.into_iter().flatten().next().cloned().or_else(|| self.shared.follow_error());

@@ -70,7 +70,7 @@ pub(crate) fn latency_bars(sorted: &[u64]) -> BarsView {
     let mut bars = Vec::new();
     let (mut from, mut lower) = (0, 0);
     for upper in BOUNDS.into_iter().chain([u64::MAX]) {
-        let until = sorted.partition_point(|ms| *ms < upper);
+        let until = sorted.partition_point(|ms| *ms < upper || upper == u64::MAX);
         let count = u64::try_from(until.saturating_sub(from)).unwrap_or(u64::MAX);
         let label = match (lower, upper) {
             (0, upper) => format!("under {}", seconds(upper)),
@@ -109,7 +109,7 @@ pub(crate) fn held_table(tasks: &[Task], counts: &BTreeMap<String, u64>, now: Un
 pub(crate) fn funds_table(config: &VrfConfig, chain: &str, balances: &Balances) -> TableView {
     let columns = [ColumnView::text("Account"), ColumnView::number("Holds"), ColumnView::number("Alert below")];
     let unknown = || "unknown".to_owned();
-    let client = balances.client_wei.map_or_else(unknown, |wei| Amount(wei).to_string());
+    let client = balances.client_wei.map_or_else(unknown, |wei| short(Amount(wei)));
     let denom = &config.band.denom;
     let band = balances.band.map_or_else(unknown, |band| format!("{band} {denom}"));
     TableView::new("Funds", columns).row([format!("relays on {chain}"), client, config.low_balance.to_string()]).row([
@@ -117,6 +117,15 @@ pub(crate) fn funds_table(config: &VrfConfig, chain: &str, balances: &Balances) 
         band,
         format!("{} {denom}", config.band.low_balance),
     ])
+}
+
+/// An amount to four places behind the point, cut off: nobody reads eighteen.
+fn short(amount: Amount) -> String {
+    let text = amount.to_string();
+    match text.split_once('.').and_then(|(whole, rest)| Some((whole, rest.split_once(' ')?))) {
+        Some((whole, (fraction, unit))) => format!("{whole}.{} {unit}", fraction.get(..4).unwrap_or(fraction)),
+        None => text,
+    }
 }
 
 /// How far the Bridge's validators are from those that sign now.
@@ -206,7 +215,11 @@ mod tests {
         assert_eq!(drift_table(&drift).rows.last().unwrap(), &["How much of the Bridge's power may be missing?", "12.3 %"]);
         let refused = DriftView { can_relay: false, spare_per_mille: None, ..drift };
         assert_eq!(drift_table(&refused).rows[0][1], "no");
-        assert_eq!(Amount(U256::from(5)).to_string(), "5 wei");
+        for (wei, text) in
+            [(5_u64, "5 wei"), (9_999_987_273_557_684_911, "9.9999 ether"), (2_500_000_000_000_000_000, "2.5 ether")]
+        {
+            assert_eq!(short(Amount(U256::from(wei))), text);
+        }
         assert_eq!(moment(70), "1970-01-01T00:00:00.070Z");
     }
 }

@@ -11,13 +11,14 @@ use windlass_vrf_protocol as protocol;
 use windlass_vrf_protocol::messages::oracle::MsgRequestData;
 use windlass_vrf_protocol::messages::tx::Coin;
 use windlass_vrf_protocol::signature::Signers;
+use windlass_vrf_protocol::task::ProviderVersion;
 use windlass_vrf_protocol::tx::RequestDataMsg;
-use windlass_vrf_protocol::verify::BridgeState;
+use windlass_vrf_protocol::verify::{BlockDetail, BridgeState};
 
 use crate::config::ProofSource;
 use crate::machine::{
     BandAccount, BridgeView, ChainTask, Effect, Event, FoundRequest, LandedTx, OfferOutcome, Plan, ProofOutcome, ProviderView,
-    Request, Resolution, Terms,
+    Request, Resolution, TasksAt, Terms,
 };
 use crate::ports::band::{BandApi, BandError, BroadcastMode, ResolveStatus, TxInfo};
 use crate::ports::client_chain::{self, ProviderReader, Settings};
@@ -84,7 +85,7 @@ impl Work {
     /// Puts the parts together. Contacts nobody.
     pub fn new(provider: ProviderReader, band: Arc<dyn BandApi>, key: BandKey, worker: Address, options: RequestOptions) -> Self {
         Self {
-            provider,
+            provider: provider.with_agreeing(options.quorum),
             band,
             key,
             worker,
@@ -220,10 +221,11 @@ impl Work {
         Ok(BridgeView { chain_id, fingerprint })
     }
 
-    async fn read_tasks(&self, nonces: &[u64]) -> Result<(u64, Vec<(u64, Option<ChainTask>)>), String> {
+    async fn read_tasks(&self, nonces: &[u64]) -> Result<TasksAt, String> {
         let head = self.head().await?;
         let tasks = self.provider.tasks(nonces, &head, self.options.quorum).await.map_err(|error| error.to_string())?;
-        Ok((head.number, nonces.iter().copied().zip(tasks.into_iter().map(|task| task.map(chain_task))).collect()))
+        let tasks = nonces.iter().copied().zip(tasks.into_iter().map(|task| task.map(chain_task))).collect();
+        Ok(TasksAt { head: head.number, tasks })
     }
 
     async fn simulate(&self, nonce: u64, proof: &[u8]) -> Result<(), Option<String>> {
@@ -298,10 +300,26 @@ impl Work {
             Err(BandError::NotReady { .. } | BandError::NotFound { .. }) => return ProofOutcome::NotReady,
             Err(error) => return ProofOutcome::Unavailable { text: error.to_string() },
         };
-        let mut signers = self.signers.lock();
-        let terms =
-            prove::Terms { bridge: &bridge, version: settings.version, settings: settings.compared(), worker: self.worker };
-        prove::judge(&served.evm_proof_bytes, task, request, terms, &mut signers)
+        let version = settings.version;
+        let terms = prove::Terms { bridge: &bridge, version, settings: settings.compared(), worker: self.worker };
+        let outcome = prove::judge(&served.evm_proof_bytes, task, request, terms, &mut self.signers.lock());
+        match outcome {
+            ProofOutcome::Proven { proof, version: at } if version == ProviderVersion::V1 => {
+                let proof = self.cheaper(settings.bridge, &proof).await.unwrap_or(proof);
+                ProofOutcome::Proven { proof, version: at }
+            }
+            outcome => outcome,
+        }
+    }
+
+    /// The proof without signatures, if the Bridge of a V1 provider has relayed the same block before: it then looks at none. Should a
+    /// reorganisation take that block's relay back, the outbox's simulation sees it, and the proof is made anew.
+    async fn cheaper(&self, bridge: Address, proof: &Bytes) -> Option<Bytes> {
+        let (height, oracle_state, time_second, time_nano_second) = prove::relayed_block(proof).ok()?;
+        let head = self.endpoints().head().await.ok()?;
+        let stored = self.provider.relayed_block(bridge, height, &head).await.ok()?;
+        let known = BlockDetail { oracle_state, time_second, time_nano_second };
+        if stored == known { prove::without_signatures(proof).ok() } else { None }
     }
 
     /// A proof from where the settings say; with a CometBFT endpoint one block earlier than from the Proof service.

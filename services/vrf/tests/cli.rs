@@ -7,6 +7,7 @@ mod rows;
 
 use std::io::Write as _;
 use std::path::Path;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use chains::Chains;
@@ -15,9 +16,11 @@ use rows::Rows;
 use serde_json::{Value, json};
 use windlass_chain::Endpoints;
 use windlass_node::client::NodeClient;
+use windlass_node::config::HttpSection;
+use windlass_node::{NodeBuilder, PlainSecrets, Settings};
 use windlass_store::Store;
-use windlass_vrf::VrfConfig;
 use windlass_vrf::cli::{Failure, Handles, Output, RunArgs, VrfCommand, run};
+use windlass_vrf::{VrfConfig, VrfService};
 
 /// What the commands are given: of what is missing they must say so.
 #[derive(Default)]
@@ -174,6 +177,31 @@ async fn what_changes_a_task_needs_the_running_node() {
     assert!(Line::try_parse_from(["vrf", "give-up", "3"]).is_err(), "a reason must be given");
     let said = say(&given, &["retry", "3", "--relay", "other"]).await;
     assert_eq!(said.code, 2);
+}
+
+#[tokio::test]
+async fn the_nodes_own_words_are_passed_on() {
+    let rows = Rows::filled().await;
+    let band = windlass_vrf::service::band_client(&rows.config.band, 1).unwrap();
+    let (config, endpoints) = (rows.config.clone(), rows.endpoints.clone());
+    let service = VrfService::new("sim", config, endpoints, Arc::new(band), rows.store.clone());
+    let http = HttpSection { listen: "127.0.0.1:0".parse().unwrap(), ..HttpSection::default() };
+    let settings = Settings { http, ..Settings::default() };
+    let builder = NodeBuilder::with_store(settings, rows.store.clone(), Arc::new(PlainSecrets)).await.unwrap();
+    let node = builder.service(Arc::new(service)).build().await.unwrap();
+    let (url, stop) = (format!("http://{}", node.address().unwrap()), node.shutdown_token());
+    let running = tokio::spawn(node.run_until(std::future::pending()));
+    let given = Given::rows(&rows);
+    let said = say(&given, &["retry", "0", "--url", &url]).await;
+    assert_eq!((said.code, said.stdout.as_str()), (1, ""));
+    assert!(said.stderr.contains("task 0: answered"), "{}", said.stderr);
+    let said = say(&given, &["give-up", "77", "--reason", "over", "--url", &url]).await;
+    assert!(said.code == 1 && said.stderr.contains("nothing is stored about task 77"), "{}", said.stderr);
+    // With both given no configuration is needed.
+    let said = say(&Given::default(), &["retry", "2", "--relay", "other", "--url", &url]).await;
+    assert!(said.code == 1 && said.stderr.contains("runs no relay other"), "{}", said.stderr);
+    stop.cancel();
+    running.await.unwrap().unwrap();
 }
 
 #[tokio::test]

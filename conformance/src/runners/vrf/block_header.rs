@@ -18,9 +18,9 @@ enum Case {
     PartsEdge {
         #[serde(rename = "note")]
         _note: Option<String>,
-        merkle_parts: TupleParts,
+        merkle_parts: Box<TupleParts>,
         app_hash: String,
-        contract: Outcome,
+        contract: Box<Outcome>,
     },
 }
 

@@ -21,6 +21,7 @@ mod iavl;
 mod libraries_on_chain;
 mod multistore;
 mod obi;
+mod poll_tasks;
 mod provider;
 mod result_codec;
 mod seed;
@@ -54,6 +55,7 @@ pub(crate) fn runner_for(name: &str) -> Option<Runner> {
                 libraries_on_chain::run(bench, document, sheet).await
             })
         },
+        "poll_tasks" => |_, document, sheet| Box::pin(ready(poll_tasks::run(document, sheet))),
         "provider_v1" | "provider_v2" => |bench, document, sheet| Box::pin(provider::run(bench, document, sheet)),
         "result_codec" => |bench, document, sheet| {
             Box::pin(async move {

@@ -86,7 +86,7 @@ impl Relay {
         };
         let keys: Vec<TaskKey> = self.tasks.values().filter(deep).map(|entry| entry.task.key()).collect();
         for key in keys {
-            self.change(key, "", |task| task.state = State::Confirmed);
+            self.change(key, "deep enough to act on", |task| task.state = State::Confirmed);
         }
     }
 

@@ -90,7 +90,7 @@ impl Relay {
             AfterOffer::Accepted if before == Some(BandTxState::Signed) => {
                 self.note_tx(&tx);
                 for key in tx.tasks {
-                    self.change(key, "", |task| {
+                    self.change(key, "a Band node took the transaction", |task| {
                         if task.state == State::BandSigned {
                             task.state = State::BandBroadcast;
                         }
@@ -131,11 +131,16 @@ impl Relay {
     /// A transaction was looked for by its hash.
     pub(super) fn looked(&mut self, now: UnixMillis, sequence: u64, hash: &str, result: Result<Option<LandedTx>, String>) {
         self.lane.looked(sequence);
-        if let Ok(Some(landed)) = result
-            && landed.hash.eq_ignore_ascii_case(hash)
-        {
-            self.landed(now, sequence, &landed);
+        let Ok(Some(landed)) = result else { return };
+        if !landed.hash.eq_ignore_ascii_case(hash) {
+            return;
         }
+        // Which of both kinds of failure it is, the account tells.
+        if landed.code != 0 && !self.lane.is_used(sequence) {
+            self.lane.failed_in_block(sequence, landed.height, now);
+            return;
+        }
+        self.landed(now, sequence, &landed);
     }
 
     /// The transaction that used a sequence was looked for.

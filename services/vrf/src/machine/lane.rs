@@ -196,6 +196,8 @@ struct Asking {
     searching: bool,
     /// The search found nothing, at this height.
     searched_at: Option<u64>,
+    /// Block in which it stands as failed without having used the sequence.
+    failed_in: Option<u64>,
 }
 
 /// All transactions for one sequence that is not settled. The last one is the one that is offered.
@@ -295,6 +297,8 @@ pub struct Lane {
     pub(super) signing: Option<Plan>,
     /// Sequence and number whose signature was asked for.
     pub(super) asked_to_sign: Option<(u64, u32)>,
+    /// The lowest sequence that may be next: below it all are settled. A node that lags tells a lower one.
+    floor: u64,
     /// A sequence was refused.
     resync: bool,
     account_asked: bool,
@@ -335,7 +339,7 @@ impl Lane {
             return None;
         }
         let after_rows = self.open.keys().next_back().map_or(0, |last| last.saturating_add(1));
-        Some(BandAccount { number: account.number, sequence: account.sequence.max(after_rows) })
+        Some(BandAccount { number: account.number, sequence: account.sequence.max(after_rows).max(self.floor) })
     }
 
     /// What a transaction with this many requests costs: the configured price, or the higher one that a node asked for.
@@ -492,9 +496,35 @@ impl Lane {
         })
     }
 
+    /// Whether the chain was seen to be beyond this sequence.
+    pub(super) fn is_used(&self, sequence: u64) -> bool {
+        self.account.is_some_and(|account| account.sequence > sequence)
+    }
+
+    /// A transaction stands in a block as failed, and the account was not seen beyond its sequence. If its messages failed, sequence and fee
+    /// are used. If it failed before them, because the account could not pay the fee any more, they are not, and the same bytes may yet
+    /// land: they are offered again.
+    pub(super) fn failed_in_block(&mut self, sequence: u64, height: u64, now: UnixMillis) {
+        let told_since = self.account_height.is_some_and(|told| told > height);
+        let Some(slot) = self.open.get_mut(&sequence) else { return };
+        if !told_since {
+            self.account_wanted = true;
+        } else if slot.asking.failed_in != Some(height) {
+            slot.asking.failed_in = Some(height);
+            slot.asking.accepted_at = None;
+            slot.asking.offer_at = Some(now.saturating_add(std::time::Duration::from_secs(1)));
+        }
+    }
+
+    /// Sequences below this one are never signed for again.
+    pub(super) fn used_below(&mut self, sequence: u64) {
+        self.floor = self.floor.max(sequence);
+    }
+
     /// Takes a settled sequence out.
     pub(super) fn settle(&mut self, sequence: u64) -> Option<Slot> {
         let slot = self.open.remove(&sequence)?;
+        self.used_below(sequence.saturating_add(1));
         if let Some(account) = &mut self.account {
             account.sequence = account.sequence.max(sequence.saturating_add(1));
         }
@@ -515,6 +545,10 @@ impl Lane {
     /// What to ask of the nodes now. Marks it as asked.
     pub(super) fn wants(&mut self, policy: &Policy, height: Option<u64>, now: UnixMillis) -> Vec<Want> {
         let mut wants = Vec::new();
+        // What holds the lane was said of a transaction that waits. If there is none any more, the next one shows whether it still holds.
+        if !self.open.keys().any(|sequence| !self.is_used(*sequence)) {
+            self.hold = self.hold.take().filter(|hold| matches!(hold, LaneHold::NoAccount));
+        }
         let due = self.account_retry_at.is_none_or(|at| at <= now);
         if (self.account.is_none() || self.account_wanted) && !self.account_asked && due {
             self.account_asked = true;

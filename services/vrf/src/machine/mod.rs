@@ -63,6 +63,15 @@ pub struct ProviderView {
     pub gas_price: Option<u128>,
 }
 
+/// Tasks of the provider at one block.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TasksAt {
+    /// The block.
+    pub head: u64,
+    /// What the provider has under each number; `None`: there is no such task.
+    pub tasks: Vec<(u64, Option<ChainTask>)>,
+}
+
 /// What matters of the Bridge.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BridgeView {
@@ -242,7 +251,7 @@ pub enum Event {
         /// Which were asked.
         nonces: Vec<u64>,
         /// The block, and what the provider has under each number.
-        result: Result<(u64, Vec<(u64, Option<ChainTask>)>), String>,
+        result: Result<TasksAt, String>,
     },
     /// BandChain has a new block, or could not be asked.
     BandHead(Result<(String, u64), String>),

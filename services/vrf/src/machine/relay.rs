@@ -9,7 +9,7 @@ use windlass_store::UnixMillis;
 use super::lane::{BandTx, Lane};
 use super::scan::{Scan, is_wanted};
 use super::task::{ChainTask, Hold, Request, State, Task, TaskKey};
-use super::{BridgeView, Changes, Command, Event, FoundRequest, Output, Policy, ProviderView, Record, later};
+use super::{BridgeView, Changes, Command, Event, FoundRequest, Output, Policy, ProviderView, Record, TasksAt, later};
 
 /// What is known of the world, as last told. Lost at a restart, and asked again.
 #[derive(Debug, Clone, Default)]
@@ -163,6 +163,11 @@ impl Relay {
         changes.band_txs.extend(std::mem::take(&mut self.dirty_txs).into_values());
         self.forget_settled();
         Output { changes, effects }
+    }
+
+    /// Band transactions were signed for all sequences below this one: a node that lags must not make them come again.
+    pub fn signed_below(&mut self, sequence: u64) {
+        self.lane.used_below(sequence);
     }
 
     /// The settings in force.
@@ -577,7 +582,7 @@ impl Relay {
         }
     }
 
-    fn tasks_read(&mut self, now: UnixMillis, nonces: &[u64], result: Result<(u64, Vec<(u64, Option<ChainTask>)>), String>) {
+    fn tasks_read(&mut self, now: UnixMillis, nonces: &[u64], result: Result<TasksAt, String>) {
         let range = self.scan_reading.take_if(|range| nonces.iter().copied().eq(range.clone()));
         let asked: BTreeSet<u64> = nonces.iter().copied().collect();
         let mut mine: Vec<TaskKey> = self.tasks.keys().filter(|key| asked.contains(&key.nonce)).copied().collect();
@@ -587,7 +592,7 @@ impl Relay {
             let asked = std::mem::take(&mut asking.reading);
             asked && !std::mem::take(&mut asking.stale)
         });
-        let (head, found) = match result {
+        let TasksAt { head, tasks: found } = match result {
             Ok(answer) => answer,
             Err(error) => {
                 self.read_pause_until = Some(later(now, 1_000));

@@ -244,9 +244,11 @@ impl Hold {
         match self {
             Self::DryRun => "set dry_run = false to relay",
             Self::Unprofitable { .. } => {
-                "wait for lower gas prices, lower profit.min_margin, or set profit.unprofitable = \"relay\""
+                "wait for lower gas prices, lower profit.min_margin_percent, or set profit.unprofitable = \"relay\""
             }
-            Self::BandFailed { .. } => "look at the request in Band's explorer; `windlass vrf retry` requests it again",
+            Self::BandFailed { .. } => {
+                "look at the request in Band's explorer; `windlass vrf retry --request-again` pays for another one"
+            }
             Self::BandRefused { .. } => "compare oracle script id, counts, gas and fee limit with what the Band chain allows",
             Self::BandUnknown { .. } => {
                 "use a Band node with a transaction index; `windlass vrf retry --request-again` if it surely was not paid"

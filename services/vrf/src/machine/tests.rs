@@ -151,7 +151,7 @@ impl Rig {
     fn read(&mut self, head: u64, tasks: &[ChainTask]) -> Vec<Effect> {
         let nonces = tasks.iter().map(|task| task.nonce).collect();
         let found = tasks.iter().map(|task| (task.nonce, Some(task.clone()))).collect();
-        self.step(vec![Event::TasksRead { nonces, result: Ok((head, found)) }])
+        self.step(vec![Event::TasksRead { nonces, result: Ok(TasksAt { head, tasks: found }) }])
     }
 
     fn sign(&mut self, effects: &[Effect]) -> (Plan, String, Vec<Effect>) {
@@ -770,7 +770,7 @@ fn requests_of_an_earlier_life_are_used_and_nothing_is_paid_before_they_are_know
         Event::BandHead(Ok(("band".to_owned(), 100))),
         Event::AccountRead(Ok(Some(BandAccount { number: 7, sequence: 5 }))),
         Event::Client { removed: vec![], head: 12, requested, relayed: vec![], provider_changed: false },
-        Event::TasksRead { nonces: vec![0], result: Ok((12, vec![(0, Some(task.clone()))])) },
+        Event::TasksRead { nonces: vec![0], result: Ok(TasksAt { head: 12, tasks: vec![(0, Some(task.clone()))] }) },
     ];
     assert!(!signs(&relay.step(UnixMillis(2), events).effects));
     let terms = Terms { oracle_script_id: 43, min_count: 2, ask_count: 3, worker: WORKER };

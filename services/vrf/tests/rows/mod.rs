@@ -23,7 +23,7 @@ use windlass_sim::{FaultProfile, FaultyRpc};
 use windlass_store::{Clock as _, ManualClock, Store, StoreOptions, UnixMillis};
 use windlass_vrf::machine::{
     BandAccount, BridgeView, ChainTask, Command, Effect, Event, LandedTx, OfferOutcome, ProofOutcome, ProviderView, Relay,
-    RelayProgress, Resolution,
+    RelayProgress, Resolution, TasksAt,
 };
 use windlass_vrf::ports::client_chain::relay_call;
 use windlass_vrf::service::policy;
@@ -186,7 +186,7 @@ impl Rows {
     }
 
     async fn read(&mut self, nonce: u64) -> Vec<Effect> {
-        let result = Ok((self.block, vec![(nonce, Some(chain_task(nonce)))]));
+        let result = Ok(TasksAt { head: self.block, tasks: vec![(nonce, Some(chain_task(nonce)))] });
         self.step(vec![Event::TasksRead { nonces: vec![nonce], result }]).await
     }
 

@@ -68,6 +68,7 @@ pub struct ProviderReader {
     provider: Contract,
     lens: Option<Contract>,
     cross_check: bool,
+    agreeing: usize,
     expected: Option<ProviderVersion>,
     /// As it was read last. Behind a proxy it may change.
     version: Arc<Mutex<Option<ProviderVersion>>>,
@@ -86,13 +87,20 @@ impl ProviderReader {
     pub fn new(endpoints: Endpoints, provider: Address, lens: Option<Address>, expected: Option<ProviderVersion>) -> Self {
         let lens = lens.map(|address| Contract { role: "lens", address });
         let provider = Contract { role: "provider", address: provider };
-        Self { endpoints, provider, lens, cross_check: false, expected, version: Arc::default() }
+        Self { endpoints, provider, lens, cross_check: false, agreeing: 1, expected, version: Arc::default() }
     }
 
     /// Whether open tasks that the lens tells of are compared with what the provider itself says of them.
     #[must_use]
     pub fn with_cross_check(mut self, cross_check: bool) -> Self {
         self.cross_check = cross_check;
+        self
+    }
+
+    /// How many endpoints must say the same of the provider's settings and of the Bridge: requests are paid for by what they say.
+    #[must_use]
+    pub fn with_agreeing(mut self, endpoints: usize) -> Self {
+        self.agreeing = endpoints;
         self
     }
 
@@ -126,7 +134,7 @@ impl ProviderReader {
             provider.request(&VRFProviderV1::askCountCall {}),
         ];
         calls.extend(self.lens.map(|lens| lens.request(&VRFLensV2::providerCall {})));
-        let mut answers = self.endpoints.call_many(&calls, block.hash).await?.into_iter();
+        let mut answers = self.ask_all(&calls, block).await?.into_iter();
         let oracle_script_id =
             self.decoded(provider, "oracleScriptID()", answers.next(), block, |data| single(data)?.uint64(0)).await?;
         let minimum_fee = self.decoded(provider, "minimumFee()", answers.next(), block, |data| single(data)?.number(0)).await?;
@@ -145,6 +153,25 @@ impl ProviderReader {
         }
         *self.version.lock() = Some(version);
         Ok(Settings { version, oracle_script_id, counts, minimum_fee, bridge, task_nonce })
+    }
+
+    /// Calls on the state after one block, each answered alike by as many endpoints as must agree. A revert is the outcome of its call; any
+    /// other failure is that of all.
+    async fn ask_all(&self, calls: &[CallRequest], block: &BlockRef) -> Result<Vec<Result<Bytes, ChainError>>, ChainError> {
+        let agreeing = self.agreeing;
+        if agreeing <= 1 {
+            return self.endpoints.call_many(calls, block.hash).await;
+        }
+        let each: Vec<_> = calls
+            .iter()
+            .map(|call| self.endpoints.quorum_call(agreeing, call.to.unwrap_or_default(), call.data.clone(), block.hash))
+            .collect();
+        let answers: Vec<Result<Bytes, ChainError>> = stream::iter(each).buffered(AT_A_TIME).collect().await;
+        let one = |answer: Result<Bytes, ChainError>| match answer {
+            Err(error) if !matches!(error, ChainError::Reverted { .. }) => Err(error),
+            outcome => Ok(outcome),
+        };
+        answers.into_iter().map(one).collect()
     }
 
     /// The counts of a V1 provider. One that has no `minCount()`, whether it reverts or answers nothing, is V2.
@@ -296,7 +323,7 @@ impl ProviderReader {
             contract.request(&Bridge::totalValidatorPowerCall {}),
             contract.request(&Bridge::encodedChainIDCall {}),
         ];
-        let mut answers = self.endpoints.call_many(&calls, block.hash).await?.into_iter();
+        let mut answers = self.ask_all(&calls, block).await?.into_iter();
         let powers = self.decoded(contract, "getAllValidatorPowers()", answers.next(), block, decode::validators).await?;
         let total =
             self.decoded(contract, "totalValidatorPower()", answers.next(), block, |data| single(data)?.number(0)).await?;
