@@ -33,7 +33,7 @@ pub use error::NodeError;
 pub use migrations::MIGRATIONS;
 pub use node::{Node, NodeBuilder, Outcome, PlainSecrets, SecretResolver, Settings};
 pub use service::{
-    BarsView, ChainHead, ColumnView, EndpointView, EventView, LeaseRequest, OutboxView, Readiness, RouteRule, Service, ServiceContext,
-    ServiceError, ServiceStatus, TableView,
+    BarsView, ChainHead, ColumnView, EndpointView, EventView, LeaseRequest, OutboxView, Readiness, RouteRule, Service,
+    ServiceContext, ServiceError, ServiceStatus, TableView,
 };
 pub use supervisor::{Backoff, RestartPolicy, TaskSpawner};

@@ -290,9 +290,9 @@ impl Bench {
             let nonce: u64 = label.rsplit(' ').next().unwrap().parse().unwrap();
             sent.entry(nonce).or_insert(at);
         }
-        let (evm, band) = (self.evm_blocks.lock().unwrap(), self.band_blocks.lock().unwrap());
         let (mut own, mut whole) = (Vec::new(), Vec::new());
         let tasks = store.query("SELECT nonce, task FROM vrf_tasks", params![]).await.unwrap();
+        let (evm, band) = (self.evm_blocks.lock().unwrap(), self.band_blocks.lock().unwrap());
         for row in tasks {
             let (nonce, text): (u64, String) = (row.get("nonce").unwrap(), row.get("task").unwrap());
             let task: Value = serde_json::from_str(&text).unwrap();
