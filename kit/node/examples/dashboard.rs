@@ -13,8 +13,8 @@ use windlass_node::config::{HttpSection, LogSection};
 use windlass_node::events::{Event, Level};
 use windlass_node::logs::Logs;
 use windlass_node::{
-    ChainHead, EndpointView, NodeBuilder, OutboxView, PlainSecrets, Readiness, RestartPolicy, Service, ServiceContext,
-    ServiceError, ServiceStatus, Settings,
+    BarsView, ChainHead, ColumnView, EndpointView, NodeBuilder, OutboxView, PlainSecrets, Readiness, RestartPolicy, Service,
+    ServiceContext, ServiceError, ServiceStatus, Settings, TableView,
 };
 use windlass_store::Store;
 
@@ -71,6 +71,15 @@ impl Service for Pretend {
             held: (!self.well).then(|| "the fee is over its limit of 100 gwei".to_owned()),
             oldest_age_seconds: Some(if self.well { 11 } else { 640 }),
         }];
+        if self.well {
+            status.bars = vec![BarsView::new("Payments by hour", [("09:00", 4), ("10:00", 11), ("11:00", 0), ("12:00", 7)])];
+        } else {
+            let columns = [ColumnView::number("Payment"), ColumnView::number("Age"), ColumnView::text("Why")];
+            let rows = TableView::new("Held payments", columns)
+                .row(["17", "10 min 40 s", "the fee is over its limit of 100 gwei; wait, or raise max_fee_per_gas"])
+                .row(["18", "9 min 2 s", "the fee is over its limit of 100 gwei; wait, or raise max_fee_per_gas"]);
+            status.tables = vec![TableView { note: Some("1 more is held".to_owned()), ..rows }];
+        }
         status
     }
 
