@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use alloy_primitives::U256;
 use windlass_store::UnixMillis;
 
+use super::adopt::Finding;
 use super::lane::{BandTx, Plan, PlannedRequest, Want};
-use super::relay::{Entry, Finding, Relay, waiting_request};
+use super::relay::{Entry, Relay, waiting_request};
 use super::task::{Hold, State, TaskKey, Terms};
 use super::{Effect, RelayIntent, expected_cost, later};
 use crate::config::Unprofitable;

@@ -197,6 +197,10 @@ impl Relay {
         let mut unpaid: Vec<TaskKey> = slot.tasks().filter(|key| !paid.contains(key)).collect();
         unpaid.sort_unstable();
         unpaid.dedup();
+        // The key is used elsewhere as well: perhaps by a relay that has paid for the same tasks.
+        if ours.is_none() {
+            self.find_again();
+        }
         for key in unpaid {
             self.unbind(now, key, &text, failed_together, failed_alone);
         }
@@ -310,12 +314,14 @@ impl Relay {
 
     /// The request is of no use any more: another one is needed, if the limit allows.
     pub(super) fn drop_request(&mut self, now: UnixMillis, key: TaskKey, text: &str, status: &str) {
-        if let Some(id) = self.tasks.get(&key).and_then(|entry| entry.task.request.as_ref()).map(|request| request.id) {
+        let useless = self.tasks.get(&key).and_then(|entry| entry.task.request.as_ref()).map(|request| request.id);
+        if let Some(id) = useless {
             self.by_request.remove(&id);
         }
         if let Some(asking) = self.asking(key) {
             asking.proof = None;
             asking.simulated = false;
+            asking.useless = useless.max(asking.useless);
         }
         self.complain(key, text, |task| {
             task.request = None;

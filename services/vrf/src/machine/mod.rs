@@ -23,6 +23,7 @@
 //! * The seed names the task: one that a reorganisation takes back and brings again finds its request again.
 //! * Every task has a reason at every moment: [`Task::why`].
 
+mod adopt;
 mod advance;
 mod band;
 pub mod classify;

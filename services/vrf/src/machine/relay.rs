@@ -6,6 +6,7 @@ use std::ops::Range;
 use alloy_primitives::{B256, Bytes};
 use windlass_store::UnixMillis;
 
+use super::adopt::Finding;
 use super::lane::{BandTx, Lane};
 use super::scan::{Scan, is_wanted};
 use super::task::{ChainTask, Hold, Request, State, Task, TaskKey};
@@ -51,6 +52,8 @@ pub(super) struct Asking {
     pub(super) simulating: bool,
     /// It would succeed.
     pub(super) simulated: bool,
+    /// The newest of its requests that turned out to be of no use.
+    pub(super) useless: Option<u64>,
     /// When its request got its id, for the time limit of the answer.
     pub(super) paid_at: Option<UnixMillis>,
 }
@@ -59,17 +62,6 @@ pub(super) struct Asking {
 pub(super) struct Entry {
     pub(super) task: Task,
     pub(super) asking: Asking,
-}
-
-/// Whether requests of an earlier life were looked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Finding {
-    /// Not needed, or done.
-    Done,
-    /// To be asked, not before this moment.
-    Wanted(Option<UnixMillis>),
-    /// Under way.
-    Asked,
 }
 
 /// All live tasks of one provider, and the account that pays on BandChain.
@@ -94,7 +86,7 @@ pub struct Relay {
     pub(super) bridge_wanted: bool,
     pub(super) read_pause_until: Option<UnixMillis>,
     pub(super) finding: Finding,
-    found: HashMap<B256, FoundRequest>,
+    pub(super) found: HashMap<B256, FoundRequest>,
     /// The next Band block whose results are to be read; everything below was read or is not needed.
     pub(super) results_next: Option<u64>,
     pub(super) results_again: BTreeSet<u64>,
@@ -461,21 +453,6 @@ impl Relay {
         }
     }
 
-    /// A request that an earlier life paid for.
-    fn adopt(&mut self, now: UnixMillis, key: TaskKey, request: Request) {
-        self.by_request.insert(request.id, key);
-        if let Some(asking) = self.asking(key) {
-            asking.paid_at = Some(now);
-        }
-        let text = format!("Band request {} was paid for it before: it is used", request.id);
-        self.change(key, &text, |task| {
-            task.request = Some(request);
-            task.requests_paid = 1;
-            task.state = State::BandIncluded;
-        });
-        self.expect_results(key);
-    }
-
     /// A known task is on the canonical chain.
     fn stands(&mut self, now: UnixMillis, key: TaskKey, block: u64, hash: Option<B256>) {
         let Some(entry) = self.tasks.get(&key) else { return };
@@ -676,27 +653,6 @@ impl Relay {
             (task.state, task.settled_block, task.hold, task.retry_at) = (State::Superseded, Some(head), None, None);
             task.doubtful = false;
         });
-    }
-
-    fn requests_found(&mut self, now: UnixMillis, result: Result<Vec<FoundRequest>, String>) {
-        match result {
-            Ok(found) => {
-                self.finding = Finding::Done;
-                self.found = found.into_iter().map(|found| (found.seed, found)).collect();
-                let keys: Vec<TaskKey> = self
-                    .tasks
-                    .iter()
-                    .filter(|(_, entry)| entry.task.request.is_none() && entry.task.state <= State::Confirmed)
-                    .map(|(key, _)| *key)
-                    .collect();
-                for key in keys {
-                    if let Some(found) = self.found.remove(&key.seed) {
-                        self.adopt(now, key, found.request);
-                    }
-                }
-            }
-            Err(_) => self.finding = Finding::Wanted(Some(later(now, 5_000))),
-        }
     }
 
     fn command(&mut self, now: UnixMillis, command: Command) {

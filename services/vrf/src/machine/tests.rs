@@ -498,9 +498,12 @@ fn a_sequence_used_by_another_is_settled_by_evidence_only() {
     assert!(effects.contains(&Effect::Search { sequence: 5 }), "{effects:?}");
     assert!(!signs(&effects), "a missing answer settles nothing");
     let foreign = LandedTx { hash: "FOREIGN".to_owned(), height: 101, code: 0, text: String::new(), request_ids: vec![] };
-    rig.step(vec![Event::Searched { sequence: 5, result: Ok(Some(foreign)) }]);
+    let effects = rig.step(vec![Event::Searched { sequence: 5, result: Ok(Some(foreign)) }]);
     assert_eq!(rig.state(&task), State::Confirmed);
-    let effects = rig.read(13, std::slice::from_ref(&task));
+    // Whoever has the key may have paid for the same tasks: that is looked for before anything is paid again.
+    assert!(effects.contains(&Effect::FindRequests), "{effects:?}");
+    assert!(!signs(&rig.read(13, std::slice::from_ref(&task))));
+    let effects = rig.step(vec![Event::Found(Ok(Vec::new()))]);
     let (plan, ..) = rig.sign(&effects);
     assert_eq!(plan.sequence, 6);
     assert_eq!(rig.executed(), 0);
@@ -581,6 +584,10 @@ fn a_failed_batch_is_taken_apart() {
     let (plan, hash, _) = rig.sign(&effects);
     assert_eq!(plan.requests.len(), 3);
     rig.accept(&hash);
+    // Whether it failed with or without using its sequence, the account tells.
+    let effects = rig.land(5, &hash, 11, &[]);
+    assert!(effects.contains(&Effect::ReadAccount) && !signs(&effects), "{effects:?}");
+    rig.step(vec![Event::AccountRead(Ok(Some(BandAccount { number: 7, sequence: 6 })))]);
     let effects = rig.land(5, &hash, 11, &[]);
     assert!(!signs(&effects));
     let effects = rig.read(12, &tasks);
