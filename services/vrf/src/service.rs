@@ -271,6 +271,8 @@ pub fn band_client(band: &BandConfig, quorum: u32) -> Result<BandClient, VrfErro
         chain_id: band.chain_id.clone(),
         quorum: usize::try_from(quorum).unwrap_or(1).clamp(1, nodes.max(1)),
         rest_proofs_first: band.proof_source == ProofSource::Rest,
+        // An endpoint that is asked for other things only must not count as late because its head was not asked for.
+        probe_interval: band.poll_interval.saturating_mul(3).clamp(Duration::from_millis(50), Duration::from_secs(5)),
         ..BandClientConfig::default()
     })?)
 }
