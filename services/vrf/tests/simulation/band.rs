@@ -1,6 +1,7 @@
 //! BandChain in the simulation: one chain that all nodes share, nodes that misbehave by seed, and the small pool that asks them.
 
 use std::collections::BTreeMap;
+use std::fmt::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -221,6 +222,19 @@ impl Node {
     }
 }
 
+/// A line of the trace.
+struct Line(String);
+
+impl fmt::Write for Line {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        if self.0.len() > 200 {
+            return Err(fmt::Error);
+        }
+        self.0.extend(text.chars().take(200));
+        Ok(())
+    }
+}
+
 impl FaultyBand {
     pub(crate) fn new(band: SimBand, label: &str, seed: u64, profile: BandProfile) -> Self {
         let node = Node { rng: ChaCha8Rng::seed_from_u64(seed), profile, down: false, behind: 0 };
@@ -285,22 +299,20 @@ impl FaultyBand {
     }
 
     /// Asks: `read` gets the chain and the newest height that this node has.
-    fn ask<T: std::fmt::Debug>(
-        &self,
-        method: &str,
-        read: impl FnOnce(&World, u64) -> Result<T, BandError>,
-    ) -> Result<T, BandError> {
+    fn ask<T: fmt::Debug>(&self, method: &str, read: impl FnOnce(&World, u64) -> Result<T, BandError>) -> Result<T, BandError> {
         let answer = self.attempt(method, read);
         self.note(method, &answer);
         answer
     }
 
-    fn note<T: std::fmt::Debug>(&self, method: &str, answer: &Result<T, BandError>) {
-        let text = match answer {
-            Ok(value) => format!("{value:?}"),
-            Err(error) => format!("error {error}"),
+    fn note<T: fmt::Debug>(&self, method: &str, answer: &Result<T, BandError>) {
+        let mut line = Line(format!("{} {method} -> ", self.label));
+        // What is longer than a line is cut, which the formatter is told by an error.
+        let _ = match answer {
+            Ok(value) => write!(line, "{value:?}"),
+            Err(error) => write!(line, "error {error}"),
         };
-        self.trace.push(format!("{} {method} -> {}", self.label, text.chars().take(160).collect::<String>()));
+        self.trace.push(line.0);
     }
 
     fn attempt<T>(&self, method: &str, read: impl FnOnce(&World, u64) -> Result<T, BandError>) -> Result<T, BandError> {
