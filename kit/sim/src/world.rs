@@ -89,6 +89,9 @@ pub struct Forker {
     chain: SimChain,
     probability: f64,
     depth: RangeInclusive<u64>,
+    returns: f64,
+    /// Head before the last reorganisation.
+    left: Option<B256>,
     rng: ChaCha8Rng,
     calm: Calm,
 }
@@ -96,7 +99,14 @@ pub struct Forker {
 impl Forker {
     /// Forks with `probability` per step, to a depth in `depth`.
     pub fn new(chain: SimChain, probability: f64, depth: RangeInclusive<u64>, seed: u64, calm: Calm) -> Self {
-        Self { chain, probability, depth, rng: rng(seed), calm }
+        Self { chain, probability, depth, returns: 0.0, left: None, rng: rng(seed), calm }
+    }
+
+    /// With this probability a fork goes back to the branch that the one before it left.
+    #[must_use]
+    pub fn returning(mut self, probability: f64) -> Self {
+        self.returns = probability;
+        self
     }
 }
 
@@ -110,6 +120,15 @@ impl Actor for Forker {
         if self.calm.is_set() || !self.rng.random_bool(self.probability) {
             return Ok(Progress::Idle);
         }
+        let head = self.chain.head().hash;
+        if self.returns > 0.0
+            && self.rng.random_bool(self.returns)
+            && let Some(left) = self.left.replace(head)
+            && self.chain.return_to(left)
+        {
+            return Ok(Progress::Did(format!("returned to {left}")));
+        }
+        self.left = Some(head);
         let depth = self.rng.random_range(self.depth.clone());
         // Mostly longer, as a node changes to the better branch; sometimes shorter, as a head may be withdrawn.
         let length = match self.rng.random_range(0..5) {

@@ -154,6 +154,37 @@ async fn a_reorganisation_takes_back_state_and_returns_or_loses_transactions() {
 }
 
 #[tokio::test]
+async fn a_branch_that_was_left_comes_back_as_it_was() {
+    let (chain, signer) = world();
+    let first = chain.mine(START + 12);
+    submit(&chain, &signer, &transfer(0)).await.unwrap();
+    let second = chain.mine(START + 24);
+    let third = chain.mine(START + 36);
+    assert!(!chain.return_to(third.hash), "it is canonical");
+    chain.reorganise(2, 3, Fate::Vanish);
+    assert_eq!(chain.nonce(signer.address()), 0);
+    submit(&chain, &signer, &transfer(0)).await.unwrap();
+    let other = chain.mine(START + 100);
+
+    assert!(chain.return_to(third.hash));
+    assert_eq!((chain.head().hash, chain.head().header.number), (third.hash, 3));
+    assert_eq!(chain.block(2).unwrap().hash, second.hash);
+    assert_eq!(chain.nonce(signer.address()), 1);
+    assert!(chain.pooled().is_empty(), "what came back with the branch waits no more");
+    assert_eq!(chain.landed().len(), 1);
+    let behind = ask_behind(&chain, 1);
+    assert_eq!(behind["number"], json!("0x2"));
+    assert!(chain.return_to(other.hash) && chain.return_to(third.hash));
+    assert!(!chain.return_to(B256::repeat_byte(1)));
+    assert!(chain.block(1).unwrap().hash == first.hash && chain.reorganisations() == 4);
+}
+
+fn ask_behind(chain: &SimChain, behind: usize) -> Value {
+    let view = View { behind, ..View::default() };
+    chain.request(view, "eth_getBlockByNumber", &json!(["latest", false])).unwrap()
+}
+
+#[tokio::test]
 async fn no_reorganisation_goes_below_the_finalized_block() {
     let (chain, _) = world();
     for step in 1..=200 {

@@ -269,7 +269,10 @@ impl Ledger {
         self.heads.push(block.hash);
         self.highest = self.highest.max(block.header.number);
         for (index, transaction) in block.transactions.iter().enumerate() {
-            self.places.entry(transaction.hash).or_default().push((block.hash, index));
+            let places = self.places.entry(transaction.hash).or_default();
+            if !places.contains(&(block.hash, index)) {
+                places.push((block.hash, index));
+            }
         }
         self.blocks.insert(block.hash, block);
         let settled = (self.canonical.len() as u64 - 1).saturating_sub(self.config.finality_depth);
@@ -330,6 +333,43 @@ impl Ledger {
         }
         self.fork_ended_at = self.heads.len();
         depth
+    }
+
+    /// Makes a block that was left, with the branch below it, the head again. Not below the finalized block. Balances that the script gave
+    /// on the branch that is left stay behind; those that it set are set again.
+    pub(super) fn return_to(&mut self, hash: B256) -> bool {
+        let mut branch = Vec::new();
+        let mut next = self.blocks.get(&hash).cloned();
+        let fork = loop {
+            match next {
+                Some(block) if self.is_canonical(&block) => break block.header.number,
+                Some(block) => {
+                    next = self.blocks.get(&block.header.parent_hash).cloned();
+                    branch.push(block);
+                }
+                None => return false,
+            }
+        };
+        if branch.is_empty() || fork < self.finalized {
+            return false;
+        }
+        self.reorganisations += 1;
+        let keep = usize::try_from(fork + 1).unwrap_or(usize::MAX);
+        let removed: Vec<Arc<SimBlock>> =
+            self.canonical.split_off(keep).iter().filter_map(|hash| self.blocks.get(hash).cloned()).collect();
+        for block in &removed {
+            self.edits.extend(block.edits.iter().filter(|edit| matches!(edit, Edit::SetBalance(..))).cloned());
+            for transaction in block.transactions.iter().filter(|transaction| transaction.sender != SCRIPT_SENDER) {
+                if self.pool.at(transaction.sender, transaction.nonce).is_none() {
+                    self.pool.insert(transaction.clone());
+                }
+            }
+        }
+        for block in branch.into_iter().rev() {
+            self.adopt(block);
+        }
+        self.fork_ended_at = self.heads.len();
+        true
     }
 
     /// Runs a call on the state after `block` without keeping anything.

@@ -185,6 +185,12 @@ impl SimChain {
         self.ledger.lock().reorganise(depth, length, fate, usize::MAX)
     }
 
+    /// Makes a block that a reorganisation left the head again, as when the losing branch wins after all: its blocks come back as they
+    /// were, with hashes, transactions and logs. Answers whether it was done: not below the finalized block, and not if it is canonical.
+    pub fn return_to(&self, hash: B256) -> bool {
+        self.ledger.lock().return_to(hash)
+    }
+
     /// Hands raw bytes to the mempool, as `eth_sendRawTransaction` of a faultless node would.
     pub fn submit(&self, raw: &[u8]) -> Result<B256, Refusal> {
         self.ledger.lock().submit(raw)
