@@ -13,7 +13,7 @@ use super::{Effect, RelayIntent, expected_cost, later};
 use crate::config::Unprofitable;
 
 /// An answer of the provider counts for a paid step this long.
-const FRESH_MS: u64 = 5_000;
+pub(super) const FRESH_MS: u64 = 5_000;
 /// Task numbers in one read.
 const READ: usize = 100;
 /// Proofs that are made at the same time.
@@ -30,6 +30,9 @@ impl Relay {
         self.confirm();
         self.leave_useless_requests(now);
         self.lost_sequences(now);
+        if !self.lane.open.iter().any(|(sequence, slot)| self.is_waited_for(*sequence, slot)) {
+            self.lane.nothing_waits();
+        }
         self.request(now, &mut effects);
         self.read_results(&mut effects);
         self.prove(now, &mut effects);
@@ -38,7 +41,8 @@ impl Relay {
         self.relay(now, &mut effects);
         let (policy, height) = (self.policy.clone(), self.band_height());
         if self.wrong_band_chain().is_none() {
-            effects.extend(self.lane.wants(&policy, height, now).into_iter().map(|want| match want {
+            let kept_back = self.kept_back(now);
+            effects.extend(self.lane.wants(&policy, height, now, &kept_back).into_iter().map(|want| match want {
                 Want::Account => Effect::ReadAccount,
                 Want::Offer { hash, bytes } => Effect::Offer { hash, bytes },
                 Want::Find { sequence, hash } => Effect::Look { sequence, hash },
@@ -109,7 +113,7 @@ impl Relay {
     }
 
     /// What a request must be made with now.
-    fn terms(&self) -> Option<Terms> {
+    pub(super) fn terms(&self) -> Option<Terms> {
         let view = self.known.provider.as_ref()?;
         let (min_count, ask_count) = view.counts.unwrap_or((self.policy.min_count, self.policy.ask_count));
         Some(Terms { oracle_script_id: view.oracle_script_id, min_count, ask_count, worker: self.policy.worker })
@@ -138,6 +142,7 @@ impl Relay {
         let head = self.known.client_head;
         let (depth, dry) = (self.policy.final_depth, self.policy.dry_run);
         let mut wanted: BTreeSet<u64> = BTreeSet::new();
+        let offered_again = self.offered_again(now);
         for (key, entry) in &mut self.tasks {
             let (task, asking) = (&entry.task, &mut entry.asking);
             let due = task.retry_at.is_none_or(|at| at <= now);
@@ -145,6 +150,7 @@ impl Relay {
             let wants = match task.state {
                 _ if task.doubtful => due,
                 State::Confirmed => due && !fresh && !dry && !blocks_request(task.hold.as_ref()) && task.sequence.is_none(),
+                State::BandSigned => !fresh && offered_again.contains(key),
                 State::BandResolved => due && !fresh && (asking.proof.is_some() || asking.proving),
                 State::Foreign | State::Superseded => {
                     asking.checked_at.is_none()
@@ -175,6 +181,7 @@ impl Relay {
         }
         let candidates = self.candidates(now);
         self.sign_replacements(now, &candidates, terms);
+        self.sign_without_the_gone(now, &candidates, terms);
         if self.policy.dry_run {
             return;
         }

@@ -1,10 +1,12 @@
 //! What nodes of BandChain answer: signatures, offers, inclusions, ends of requests.
 
+use std::collections::BTreeSet;
+
 use alloy_primitives::Bytes;
 use windlass_store::UnixMillis;
 
 use super::lane::{AfterOffer, BandTx, BandTxState, OfferOutcome, Plan, Slot};
-use super::relay::{Relay, waiting_request};
+use super::relay::{Entry, Relay, waiting_request};
 use super::task::{Hold, Request, State, TaskKey};
 use super::{LandedTx, Resolution};
 
@@ -39,11 +41,17 @@ impl Relay {
                 return;
             }
         };
+        // Somebody else was quicker: the tasks are planned again.
+        if self.lane.is_used(plan.sequence) {
+            return;
+        }
         // Another transaction for a used sequence changes nothing for its tasks; a first one must still be wanted by all.
-        let first = plan.number == 0;
-        let wanted =
-            |key: &TaskKey| self.tasks.get(key).is_some_and(|entry| entry.task.state == State::Confirmed && !entry.task.doubtful);
-        if first && !keys.iter().all(wanted) {
+        let bound: BTreeSet<TaskKey> = self.lane.open.get(&plan.sequence).map(|slot| slot.tasks().collect()).unwrap_or_default();
+        let wanted = |key: &TaskKey| {
+            let free = |entry: &Entry| entry.task.state == State::Confirmed && !entry.task.doubtful;
+            bound.contains(key) || self.tasks.get(key).is_some_and(free)
+        };
+        if !keys.iter().all(wanted) {
             return;
         }
         let tx = BandTx {

@@ -8,7 +8,7 @@
 //!   settles nothing.
 //! * The next sequence follows from the stored rows and the chain, never from a counter in memory.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use alloy_primitives::Bytes;
@@ -465,6 +465,11 @@ impl Lane {
         }
     }
 
+    /// What holds the lane was said of a transaction that waits. If none waits any more, the next one shows whether it still holds.
+    pub(super) fn nothing_waits(&mut self) {
+        self.hold = self.hold.take().filter(|hold| matches!(hold, LaneHold::NoAccount));
+    }
+
     /// Lifts holds whose cause may be gone, so that the next offer shows.
     pub(super) fn try_again(&mut self, now: UnixMillis) {
         self.hold = None;
@@ -542,13 +547,25 @@ impl Lane {
         self.open.iter().filter(|(_, slot)| lost(slot)).map(|(sequence, _)| *sequence).collect()
     }
 
-    /// What to ask of the nodes now. Marks it as asked.
-    pub(super) fn wants(&mut self, policy: &Policy, height: Option<u64>, now: UnixMillis) -> Vec<Want> {
+    /// Transactions that were offered in vain, or signed long ago, and are to be offered again now.
+    pub(super) fn waiting(&self, now: UnixMillis, long_ms: u64) -> impl Iterator<Item = (u64, &BandTx)> {
+        self.open.iter().filter(|(sequence, _)| !self.is_used(**sequence)).filter_map(move |(sequence, slot)| {
+            let tx = slot.newest().filter(|tx| tx.state == BandTxState::Signed)?;
+            let long = slot.asking.refusals > 0 || later(tx.signed_at, long_ms) <= now;
+            let due = !slot.asking.offering && slot.asking.offer_at.is_none_or(|at| at <= now);
+            (long && due).then_some((*sequence, tx))
+        })
+    }
+
+    /// What to ask of the nodes now, but no offer of the sequences that are kept back. Marks it as asked.
+    pub(super) fn wants(
+        &mut self,
+        policy: &Policy,
+        height: Option<u64>,
+        now: UnixMillis,
+        kept_back: &BTreeSet<u64>,
+    ) -> Vec<Want> {
         let mut wants = Vec::new();
-        // What holds the lane was said of a transaction that waits. If there is none any more, the next one shows whether it still holds.
-        if !self.open.keys().any(|sequence| !self.is_used(*sequence)) {
-            self.hold = self.hold.take().filter(|hold| matches!(hold, LaneHold::NoAccount));
-        }
         let due = self.account_retry_at.is_none_or(|at| at <= now);
         if (self.account.is_none() || self.account_wanted) && !self.account_asked && due {
             self.account_asked = true;
@@ -560,6 +577,10 @@ impl Lane {
         let mut blocked = false;
         for (sequence, slot) in &mut self.open {
             let used = known.is_some_and(|account| account.sequence > *sequence);
+            if used && slot.asking.used_since.is_none() {
+                // Told while it was being signed.
+                slot.asking.used_since = Some((height.unwrap_or(0), now));
+            }
             let Some(newest) = slot.versions.last() else { continue };
             let accepted_long_ago =
                 |at: UnixMillis| now.saturating_since(at).as_millis() >= u128::from(policy.band_rebroadcast_ms);
@@ -568,7 +589,7 @@ impl Lane {
                 (Some(at), None) => accepted_long_ago(at),
                 (None, None) => true,
             };
-            if !used && due && !slot.asking.offering && !blocked {
+            if !used && due && !slot.asking.offering && !blocked && !kept_back.contains(sequence) {
                 slot.asking.offering = true;
                 slot.asking.accepted_at = None;
                 wants.push(Want::Offer { hash: newest.hash.clone(), bytes: newest.bytes.clone() });

@@ -35,6 +35,7 @@ pub mod scan;
 pub mod task;
 #[cfg(test)]
 mod tests;
+mod waiting;
 
 use alloy_primitives::{Address, B256, Bytes, U256};
 use serde::{Deserialize, Serialize};

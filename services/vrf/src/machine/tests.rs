@@ -260,6 +260,10 @@ fn signs(effects: &[Effect]) -> bool {
     effects.iter().any(|effect| matches!(effect, Effect::Sign(_)))
 }
 
+fn offers(effects: &[Effect]) -> bool {
+    effects.iter().any(|effect| matches!(effect, Effect::Offer { .. }))
+}
+
 fn reads(effects: &[Effect], nonce: u64) -> bool {
     effects.iter().any(|effect| matches!(effect, Effect::ReadTasks(nonces) if nonces.contains(&nonce)))
 }
@@ -569,9 +573,48 @@ fn an_account_without_coins_holds_everything_and_goes_on_when_funded() {
     rig.refuse(&hash, 5, "spendable balance 0uband is smaller than 2000uband: insufficient funds");
     assert!(matches!(rig.relay.lane().hold, Some(LaneHold::NoFunds { .. })));
     let effects = rig.wait(31_000);
-    assert!(effects.iter().any(|effect| matches!(effect, Effect::Offer { .. })), "the same bytes again: {effects:?}");
+    assert!(reads(&effects, 0) && !offers(&effects), "the provider is read before each offer: {effects:?}");
+    let effects = rig.read(12, std::slice::from_ref(&task));
+    assert!(offers(&effects), "the same bytes again: {effects:?}");
     rig.accept(&hash);
     assert_eq!(rig.relay.lane().hold, None);
+}
+
+#[test]
+fn what_was_answered_while_there_were_no_coins_is_left_out() {
+    let mut rig = Rig::new(policy());
+    let [answered, open, later] = [0, 1, 2].map(|nonce| chain_task(nonce, 1));
+    rig.request(&[answered.clone(), open.clone()], 11);
+    rig.head(12);
+    let effects = rig.read(12, &[answered.clone(), open.clone()]);
+    let (_, hash, _) = rig.sign(&effects);
+    let refusal = "spendable balance 0uband is smaller than 4000uband: insufficient funds";
+    rig.refuse(&hash, 5, refusal);
+    rig.wait(31_000);
+    let with_value = ChainTask { is_resolved: true, ..answered.clone() };
+    let effects = rig.read(13, &[with_value, open.clone()]);
+    assert_eq!(rig.state(&answered), State::Foreign);
+    assert!(!offers(&effects), "{effects:?}");
+    let (plan, hash, effects) = rig.sign(&effects);
+    assert_eq!((plan.sequence, plan.number, plan.requests.len()), (5, 1, 1));
+    assert!(offers(&effects));
+
+    // Nothing is left of it: it waits for a task that is to be paid, and the account stays as it is until then.
+    rig.refuse(&hash, 5, refusal);
+    rig.wait(31_000);
+    let effects = rig.read(14, &[ChainTask { is_resolved: true, ..open.clone() }]);
+    assert!(!offers(&effects) && !signs(&effects), "{effects:?}");
+    let effects = rig.wait(31_000);
+    assert!(!offers(&effects) && !signs(&effects), "{effects:?}");
+    rig.restart();
+    let effects = rig.wait(31_000);
+    assert!(!offers(&effects) && !signs(&effects), "{effects:?}");
+    rig.request(std::slice::from_ref(&later), 15);
+    rig.head(16);
+    let effects = rig.read(16, std::slice::from_ref(&later));
+    let (plan, ..) = rig.sign(&effects);
+    assert_eq!((plan.sequence, plan.number, plan.requests.len()), (5, 2, 1));
+    assert_eq!(plan.requests[0].key, later.key());
 }
 
 #[test]

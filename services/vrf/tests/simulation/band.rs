@@ -554,7 +554,11 @@ impl BandApi for FaultyBand {
                 return Err(self.not_ready("Proof", "commit is not canonical"));
             }
             let served = world.chain.proof(id, Some(height)).map_err(|error| self.refusal("Proof", &error))?;
-            Ok(ServedProof { block_height: served.block_height, evm_proof_bytes: served.evm_proof_bytes })
+            Ok(ServedProof {
+                block_height: served.block_height,
+                evm_proof_bytes: served.evm_proof_bytes,
+                ..ServedProof::default()
+            })
         })?;
         Ok(self.bend(served))
     }
@@ -572,7 +576,11 @@ impl BandApi for FaultyBand {
                 return Err(self.not_ready("commit", "height must be less than or equal to the current blockchain height"));
             }
             let served = world.chain.raw_proof(id, height).map_err(|error| self.refusal("abci_query", &error))?;
-            Ok(ServedProof { block_height: served.block_height, evm_proof_bytes: served.evm_proof_bytes })
+            Ok(ServedProof {
+                block_height: served.block_height,
+                evm_proof_bytes: served.evm_proof_bytes,
+                ..ServedProof::default()
+            })
         })?;
         Ok(self.bend(served))
     }

@@ -20,7 +20,8 @@ use windlass_store::lease::{self, Lease};
 use windlass_store::{Store, StoreError, UnixMillis, params};
 use windlass_vrf::VrfError;
 use windlass_vrf::agent::{Agent, IntentTerms, Pace, Parts, Travel};
-use windlass_vrf::machine::{BandTx, LaneHold, Policy, Relay, Task, TaskKey};
+use windlass_vrf::machine::lane::Slot;
+use windlass_vrf::machine::{BandTx, BandTxState, LaneHold, Policy, Relay, Task, TaskKey};
 use windlass_vrf::ports::client_chain::{ProviderReader, filter};
 use windlass_vrf::shared::Shared;
 use windlass_vrf::tables::{self, Scope};
@@ -34,7 +35,7 @@ use crate::contracts::{LENS, PROVIDER};
 pub(crate) struct Picture {
     /// Every task that was in memory since the database began, as it was last.
     pub(crate) tasks: BTreeMap<TaskKey, Task>,
-    /// Sequences of the Band account that are not settled.
+    /// Sequences of the Band account that are not settled. One whose tasks have all ended before a node took it waits for others.
     pub(crate) open: usize,
     pub(crate) lane_hold: Option<LaneHold>,
     /// Every hold that any task ever had, by name.
@@ -233,6 +234,13 @@ impl RelayActor {
         Ok(())
     }
 
+    /// Whether nobody else may have written since.
+    async fn is_holder(&self) -> Result<bool, StepError> {
+        let Some(lease) = &self.lease else { return Ok(!self.program.shared) };
+        let status = lease::status(&self.store, &lease.fence().name).await.map_err(StepError::fault)?;
+        Ok(status.is_some_and(|status| status.number == lease.fence().number))
+    }
+
     /// What left is recorded: every transaction that a Band node saw has its row.
     async fn look_at_rows(&self) -> Result<(), StepError> {
         let from = self.program.picture.lock().found_in_rows;
@@ -288,7 +296,11 @@ impl RelayActor {
         if let Some(hold) = &machine.lane().hold {
             *picture.holds.entry(hold.name()).or_default() += 1;
         }
-        picture.open = machine.lane().open.len();
+        let live = |task: &TaskKey| machine.task(*task).is_some_and(|task| !task.state.is_terminal());
+        let open = |slot: &&Slot| {
+            slot.newest().is_some_and(|tx| tx.state == BandTxState::Broadcast) || slot.tasks().any(|task| live(&task))
+        };
+        picture.open = machine.lane().open.values().filter(open).count();
         picture.lane_hold = machine.lane().hold.clone();
         picture.obstacles = machine.obstacles();
         picture.turns += 1;
@@ -331,7 +343,7 @@ impl Actor for RelayActor {
             self.look_at_rows().await?;
             if let Some(agent) = &self.agent
                 && self.publish(agent.machine()).await? % 4 == 0
-                && !self.program.shared
+                && self.is_holder().await?
             {
                 self.compare_with_rows(agent.machine()).await?;
             }

@@ -51,6 +51,9 @@ pub(crate) type SharedTally = Arc<Mutex<Tally>>;
 pub(crate) struct Limits {
     /// The database was lost: what was not in a Band block then cannot be known, and may be asked for again.
     pub(crate) lost_database: bool,
+    /// No request may leave for a task that is answered or gone since longer than this, milliseconds: for worlds in which the relay is up
+    /// and its nodes answer.
+    pub(crate) patience_ms: Option<i64>,
     /// Tasks of these callers may be open at the end.
     pub(crate) may_stay_open: Vec<Address>,
 }
@@ -73,6 +76,8 @@ struct Known {
     wanted: bool,
     /// The deepest that it was seen.
     depth: u64,
+    /// Since when it is answered, or not on the chain.
+    gone_since: Option<UnixMillis>,
 }
 
 /// The rules of a relay.
@@ -164,7 +169,7 @@ impl RelayRules {
     }
 
     /// Every request is for a task that was deep enough, and none is asked for twice.
-    fn look_at_band_bytes(&mut self) -> Result<(), Violation> {
+    fn look_at_band_bytes(&mut self, now: UnixMillis) -> Result<(), Violation> {
         let fresh = self.band.seen_since(self.band_seen);
         self.band_seen += fresh.len();
         for seen in fresh {
@@ -182,6 +187,11 @@ impl RelayRules {
                 Violation::unless(known.depth >= self.confirmations, || {
                     format!("{} pays for a task at depth {}", seen.hash, known.depth)
                 })?;
+                if let (Some(patience), Some(since)) = (self.limits.patience_ms, known.gone_since) {
+                    Violation::unless(now.0 - since.0 <= patience, || {
+                        format!("{} pays for {}, which is answered or gone for {} ms", seen.hash, calldata.seed, now.0 - since.0)
+                    })?;
+                }
                 let settings = ProviderSettings {
                     oracle_script_id: message.oracle_script_id,
                     min_count: message.min_count as u8,
@@ -239,7 +249,7 @@ impl RelayRules {
     }
 
     /// Notes the tasks of a new head, and that no task is relayed twice.
-    fn look_at_head(&mut self) -> Result<(), Violation> {
+    fn look_at_head(&mut self, now: UnixMillis) -> Result<(), Violation> {
         let head = self.chain.head();
         if head.hash == self.head {
             return Ok(());
@@ -258,10 +268,17 @@ impl RelayRules {
             .filter_map(|number| Some((self.chain.block(number)?.header.timestamp, head.header.number - number + 1)))
             .collect();
         let mut tally = Tally { tasks: 0, foreign: 0, ..*self.tally.lock() };
+        for known in self.known.values_mut() {
+            known.gone_since.get_or_insert(now);
+        }
         for (nonce, on_chain) in contracts::tasks_of(&head.state) {
             let task = on_chain.task;
             let wanted = self.callers.contains(&task.caller);
-            let known = self.known.entry((nonce, task.seed)).or_insert(Known { time: task.time, wanted, depth: 0 });
+            let known =
+                self.known.entry((nonce, task.seed)).or_insert(Known { time: task.time, wanted, depth: 0, gone_since: None });
+            if !task.is_resolved {
+                known.gone_since = None;
+            }
             known.depth = known.depth.max(depths.get(&task.time).copied().unwrap_or(200));
             tally.tasks += usize::from(wanted);
             tally.foreign += usize::from(wanted && task.is_resolved && on_chain.relayer != self.worker);
@@ -325,9 +342,9 @@ impl Checker for RelayRules {
         "relay rules"
     }
 
-    async fn check(&mut self, _now: UnixMillis) -> Result<(), Violation> {
-        self.look_at_head()?;
-        self.look_at_band_bytes()?;
+    async fn check(&mut self, now: UnixMillis) -> Result<(), Violation> {
+        self.look_at_head(now)?;
+        self.look_at_band_bytes(now)?;
         self.look_at_relays()
     }
 

@@ -389,7 +389,7 @@ impl World {
         let owner = Owner::new(chain, OWNER, genesis.clone(), options.owner, draw(), calm.clone());
         sim.add_actor(2, Box::new(owner));
         if let Some((probability, depth)) = options.forks {
-            sim.add_actor(5, Box::new(Forker::new(chain.clone(), probability, depth, draw(), calm.clone())));
+            sim.add_actor(5, Box::new(Forker::new(chain.clone(), probability, depth, draw(), calm.clone()).returning(0.25)));
         }
         if options.foreign > 0.0 {
             let foreign = ForeignRelayer::new(chain, band, FOREIGNER, genesis, options.foreign, draw(), calm.clone());
