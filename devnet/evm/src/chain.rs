@@ -1,18 +1,19 @@
 //! The chain itself: blocks, state, pool, time and the controls over them. Everything here is synchronous and driven by calls.
 
 use std::collections::BTreeMap;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use alloy_consensus::transaction::SignerRecoverable;
 use alloy_consensus::{Header, Transaction, TxEnvelope};
 use alloy_eips::eip1559::BaseFeeParams;
 use alloy_eips::eip2935::{HISTORY_STORAGE_ADDRESS, HISTORY_STORAGE_CODE};
+use alloy_primitives::map::DefaultHashBuilder;
 use alloy_primitives::{Address, B256, Bytes, U256, address, bytes, keccak256};
 use alloy_trie::EMPTY_ROOT_HASH;
+use parking_lot::Mutex;
 use revm::bytecode::Bytecode;
 use revm::context::{BlockEnv, CfgEnv};
-use revm::database::CacheDB;
+use revm::database::{Cache, CacheDB};
 use tokio::sync::broadcast;
 
 use crate::accounts::Signers;
@@ -22,6 +23,7 @@ use crate::error::JsonRpcError;
 use crate::evm::{self, Executed, View, Writer};
 use crate::filters::Filters;
 use crate::pool::{Pool, Replacement};
+use crate::precompiles;
 use crate::state::{State, Version};
 use crate::{DevnetConfig, Mining};
 
@@ -53,6 +55,36 @@ struct Snapshot {
     base_fee: u64,
 }
 
+/// A contract and the selector of its function.
+pub(crate) type Function = (Address, [u8; 4]);
+
+/// Functions whose estimates are remembered.
+const ESTIMATES: usize = 1_024;
+
+/// Gas that calls needed beyond what they spent. It makes estimates quick and never decides them.
+#[derive(Debug, Default)]
+pub(crate) struct Estimates(HashMap<Function, u64, DefaultHashBuilder>);
+
+impl Estimates {
+    pub(crate) fn get(&self, function: &Function) -> Option<&u64> {
+        self.0.get(function)
+    }
+
+    pub(crate) fn note(&mut self, function: Function, beyond: u64) {
+        if self.0.len() >= ESTIMATES {
+            self.0.clear();
+        }
+        self.0.insert(function, beyond);
+    }
+}
+
+/// A pending block, and what its transactions change.
+#[derive(Clone, Debug)]
+struct PendingBlock {
+    block: Arc<Block>,
+    changes: Cache,
+}
+
 /// State of a chain.
 #[derive(Debug)]
 pub(crate) struct Chain {
@@ -72,12 +104,15 @@ pub(crate) struct Chain {
     snapshots: BTreeMap<u64, Snapshot>,
     next_snapshot: u64,
     pub(crate) filters: Filters,
+    pending_block: Mutex<Option<PendingBlock>>,
+    pub(crate) estimates: Mutex<Estimates>,
     config: Arc<DevnetConfig>,
     events: broadcast::Sender<Event>,
 }
 
 impl Chain {
     pub(crate) fn new(config: Arc<DevnetConfig>) -> Self {
+        precompiles::remember_recoveries();
         let timestamp = config.genesis_timestamp.unwrap_or_else(|| config.time.now());
         let mut state = State::default();
         state.begin();
@@ -111,6 +146,8 @@ impl Chain {
             snapshots: BTreeMap::new(),
             next_snapshot: 0,
             filters: Filters::default(),
+            pending_block: Mutex::default(),
+            estimates: Mutex::default(),
             config,
             events: broadcast::channel(EVENT_CAPACITY).0,
         }
@@ -167,15 +204,34 @@ impl Chain {
     }
 
     /// The block that would be mined now, and the state after it.
-    pub(crate) fn pending_block(&self) -> (Block, CacheDB<View<'_>>) {
+    ///
+    /// It is made once for all who ask while nothing changes: an estimate runs on it, and a sender asks for many.
+    pub(crate) fn pending_block(&self) -> (Arc<Block>, CacheDB<View<'_>>) {
+        let timestamp = self.clock.peek();
+        let mut made = self.pending_block.lock();
+        let current = made.as_ref().filter(|pending| pending.block.header.timestamp == timestamp);
+        let PendingBlock { block, changes } = match current {
+            Some(pending) => pending.clone(),
+            None => made.insert(self.make_pending_block(timestamp)).clone(),
+        };
+        let number = block.header.number;
+        (block, CacheDB { cache: changes, db: View { number, ..self.latest() } })
+    }
+
+    fn make_pending_block(&self, timestamp: u64) -> PendingBlock {
         let head = self.blocks.head();
-        let mut header = self.next_header(self.clock.peek());
+        let mut header = self.next_header(timestamp);
         header.mix_hash = head.header.mix_hash;
         let mut db = CacheDB::new(View { number: header.number, ..self.latest() });
         let executed = evm::run_block(&mut db, self.rules(), evm::environment(&header), &self.pending());
         let Executed { transactions, receipts, gas_used, .. } = executed;
         header.gas_used = gas_used;
-        (Block::seal(header, transactions, receipts), db)
+        PendingBlock { block: Arc::new(Block::seal(header, transactions, receipts)), changes: db.cache }
+    }
+
+    /// Something changes: the pending block will be another one.
+    pub(crate) fn forget_pending_block(&mut self) {
+        *self.pending_block.get_mut() = None;
     }
 
     /// The environment of calls on the newest block.
@@ -413,7 +469,7 @@ pub(crate) fn decode_transaction(raw: &[u8]) -> Result<SignedTx, JsonRpcError> {
     if envelope.is_eip4844() {
         return Err(crate::validate::blobs_refused());
     }
-    let from = envelope.recover_signer().map_err(|error| JsonRpcError::invalid_params(error.to_string()))?;
+    let from = precompiles::signer(&envelope).ok_or_else(|| JsonRpcError::invalid_params("Failed to recover the signer"))?;
     let hash = *envelope.tx_hash();
     Ok(SignedTx { envelope, hash, from })
 }

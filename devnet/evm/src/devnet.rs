@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use alloy_primitives::{B256, Bytes};
-use parking_lot::{Mutex, RwLock};
+use parking_lot::Mutex;
 use serde_json::Value;
 use serde_json::value::RawValue;
 use tokio::sync::{broadcast, watch};
@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::chain::{Chain, Event};
 use crate::faults::{Fault, FaultRule, Faults};
+use crate::lock::Locked;
 use crate::rpc::params::Params;
 use crate::rpc::{self, control, reply, send};
 use crate::{DevnetConfig, DevnetError, DevnetServer, JsonRpcError, Mining};
@@ -32,7 +33,7 @@ pub struct Devnet {
 #[derive(Debug)]
 struct Inner {
     config: Arc<DevnetConfig>,
-    chain: RwLock<Chain>,
+    chain: Locked,
     faults: Mutex<Faults>,
     mining: watch::Sender<Mining>,
     /// Held by the task that runs the interval timer, so that there is only one.
@@ -52,7 +53,7 @@ impl Devnet {
     pub fn new(config: DevnetConfig) -> Self {
         let config = Arc::new(config);
         let mining = watch::Sender::new(config.mining);
-        let chain = RwLock::new(Chain::new(config.clone()));
+        let chain = Locked::new(Chain::new(config.clone()));
         let inner = Inner { config, chain, faults: Mutex::default(), mining, timer: tokio::sync::Mutex::new(()) };
         Self { inner: Arc::new(inner) }
     }

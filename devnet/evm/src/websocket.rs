@@ -1,26 +1,41 @@
 //! One WebSocket connection: requests, and subscriptions that live as long as it does.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use alloy_primitives::{U128, keccak256};
 use alloy_rpc_types_eth::Filter;
 use axum::extract::ws::{CloseFrame, Message, WebSocket, close_code};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::chain::Event;
 use crate::devnet::{Answer, Devnet};
 use crate::error::JsonRpcError;
-use crate::jsonrpc::{self, Call, Handler, Reply};
+use crate::jsonrpc::{self, Call, Handler, Plain, Reply};
 use crate::rpc::params::{Params, from_value};
 use crate::rpc::{Outcome, control, format, reply};
 
 /// Makes ids of subscriptions unique in the process.
 static SUBSCRIPTIONS: AtomicU64 = AtomicU64::new(0);
+
+/// Computations of one connection at the same time.
+const COMPUTING_MAX: usize = 64;
+
+/// Whether this is a call that only runs the interpreter. The connection answers others meanwhile, as that of a node does.
+fn is_computation(body: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    struct Peek<'a> {
+        #[serde(borrow)]
+        method: Cow<'a, str>,
+    }
+    serde_json::from_slice::<Peek<'_>>(body).is_ok_and(|call| matches!(call.method.as_ref(), "eth_call" | "eth_estimateGas"))
+}
 
 #[derive(Debug)]
 enum Kind {
@@ -58,15 +73,25 @@ struct NotificationParams<'a, T> {
 pub(crate) async fn run(devnet: Devnet, mut socket: WebSocket, shutdown: CancellationToken) {
     let events = devnet.events();
     let mut connection = Connection { devnet, events, subscriptions: BTreeMap::new(), due: Vec::new(), lost: false };
+    let mut computing: JoinSet<Reply> = JoinSet::new();
     loop {
         let send = tokio::select! {
             () = shutdown.cancelled() => {
                 close(&mut socket, close_code::AWAY, "the development chain stops").await;
                 return;
             }
-            message = socket.recv() => match message {
+            message = socket.recv(), if computing.len() < COMPUTING_MAX => match message {
+                Some(Ok(Message::Text(text))) if is_computation(text.as_bytes()) => {
+                    let mut handler = Plain(connection.devnet.clone());
+                    computing.spawn(async move { jsonrpc::handle(&mut handler, text.as_bytes()).await });
+                    continue;
+                }
                 Some(Ok(message)) => connection.on_message(message).await,
                 Some(Err(_)) | None => return,
+            },
+            Some(reply) = computing.join_next() => match reply {
+                Ok(reply) => connection.answer(reply),
+                Err(_) => return,
             },
             event = connection.events.recv() => match event {
                 Ok(event) => Some(connection.on_event(&event)),
@@ -104,7 +129,12 @@ impl Connection {
             Message::Close(_) => return None,
             Message::Ping(_) | Message::Pong(_) => return Some(Vec::new()),
         };
-        match jsonrpc::handle(self, &body).await {
+        let reply = jsonrpc::handle(self, &body).await;
+        self.answer(reply)
+    }
+
+    fn answer(&mut self, reply: Reply) -> Option<Vec<String>> {
+        match reply {
             Reply::Text(text) => {
                 let mut texts = std::mem::take(&mut self.due);
                 texts.push(text);

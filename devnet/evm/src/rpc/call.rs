@@ -18,7 +18,7 @@ use revm::{Database, DatabaseRef};
 use super::params::Params;
 use super::read::{At, place};
 use super::{Outcome, reply};
-use crate::chain::Chain;
+use crate::chain::{Chain, Function};
 use crate::error::JsonRpcError;
 use crate::evm::{self, View};
 
@@ -179,6 +179,7 @@ fn call_fees(request: &TransactionRequest) -> Result<(u128, Option<u128>), JsonR
 // ---- estimation ----
 
 enum Attempt {
+    /// With the gas that was spent before refunds.
     Enough(u64),
     TooLittle,
     Failed(JsonRpcError),
@@ -205,26 +206,65 @@ fn estimate(scene: &mut Scene<'_>, request: &TransactionRequest) -> Result<u64, 
     let mut tx = scene.transaction(request)?;
     let mut highest = affordable(scene, &tx)?.min(request.gas.unwrap_or(scene.block.gas_limit));
     tx.gas_limit = highest;
-    let used = match attempt(scene, tx.clone()) {
-        Attempt::Enough(used) => used,
+    let spent = match attempt(scene, tx.clone()) {
+        Attempt::Enough(spent) => spent,
         Attempt::TooLittle => {
             let message = format!("Out of gas: gas required exceeds allowance: {highest}");
             return Err(JsonRpcError::rejected(message));
         }
         Attempt::Failed(error) => return Err(error),
     };
-    // Gas used is a lower bound of the limit: refunds and the 63/64 rule only ever ask for more.
-    let mut lowest = used.saturating_sub(1).min(highest.saturating_sub(1));
-    tx.gas_limit = used.saturating_mul(3).min(lowest + (highest - lowest) / 2).max(lowest + 1);
-    while highest - lowest > 1 {
-        match attempt(scene, tx.clone()) {
-            Attempt::Enough(_) => highest = tx.gas_limit,
-            // It succeeded with more gas, so every failure is for want of gas.
-            Attempt::TooLittle | Attempt::Failed(_) => lowest = tx.gas_limit,
+    // What was spent is a lower bound of the limit: the 63/64 rule and stipends only ever ask for more. How much more was mostly
+    // the same for the last call of that function, and two tries show whether it is again.
+    let bound = spent.min(highest);
+    let function = function_of(request);
+    let usual = scene.chain.estimates.lock().get(&function).copied().unwrap_or_default();
+    let mut search = Search { scene, tx, lowest: bound.saturating_sub(1), highest };
+    search.try_limit(bound.saturating_add(usual));
+    search.try_limit(bound.saturating_add(usual).saturating_sub(1));
+    let mut step = 1u64;
+    while search.highest - search.lowest > 1 {
+        let middle = search.lowest + (search.highest - search.lowest) / 2;
+        if !search.try_limit(search.lowest.saturating_add(step).min(middle)) {
+            step = step.saturating_mul(8);
         }
-        tx.gas_limit = lowest + (highest - lowest) / 2;
     }
+    highest = search.highest;
+    scene.chain.estimates.lock().note(function, highest - bound);
     Ok(highest)
+}
+
+/// A limit between one that is too low and one that is enough.
+struct Search<'s, 'c> {
+    scene: &'s mut Scene<'c>,
+    tx: TxEnv,
+    lowest: u64,
+    highest: u64,
+}
+
+impl Search<'_, '_> {
+    /// Narrows the search; says whether this limit is enough. One outside of what is open needs no run.
+    fn try_limit(&mut self, limit: u64) -> bool {
+        if limit <= self.lowest || limit >= self.highest {
+            return limit >= self.highest;
+        }
+        self.tx.gas_limit = limit;
+        // It succeeded with more gas, so every failure is for want of gas.
+        let enough = matches!(attempt(self.scene, self.tx.clone()), Attempt::Enough(_));
+        if enough {
+            self.highest = limit;
+        } else {
+            self.lowest = limit;
+        }
+        enough
+    }
+}
+
+/// Recipient and selector.
+fn function_of(request: &TransactionRequest) -> Function {
+    let to = request.to.and_then(|to| to.to().copied()).unwrap_or_default();
+    let selector = request.input.input().and_then(|data| data.first_chunk::<4>().copied()).unwrap_or_default();
+    (to, selector)
 }
 
 fn is_plain_transfer(scene: &mut Scene<'_>, request: &TransactionRequest) -> bool {
@@ -249,7 +289,7 @@ fn affordable(scene: &mut Scene<'_>, tx: &TxEnv) -> Result<u64, JsonRpcError> {
 
 fn attempt(scene: &mut Scene<'_>, tx: TxEnv) -> Attempt {
     match scene.run_env(tx) {
-        Ok((ExecutionResult::Success { gas, .. }, _)) => Attempt::Enough(gas.tx_gas_used()),
+        Ok((ExecutionResult::Success { gas, .. }, _)) => Attempt::Enough(gas.total_gas_spent().max(gas.floor_gas())),
         Ok((ExecutionResult::Revert { output, .. }, _)) => Attempt::Failed(JsonRpcError::reverted(&output)),
         Ok((ExecutionResult::Halt { reason: HaltReason::OutOfGas(_), .. }, _)) => Attempt::TooLittle,
         Ok((ExecutionResult::Halt { reason, .. }, _)) => Attempt::Failed(JsonRpcError::halted(&reason)),

@@ -8,12 +8,12 @@ pub(crate) mod params;
 pub(crate) mod read;
 pub(crate) mod send;
 
-use parking_lot::RwLock;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::chain::Chain;
 use crate::error::JsonRpcError;
+use crate::lock::Locked;
 use params::Params;
 
 /// A result, or the error that the client gets.
@@ -25,7 +25,7 @@ pub(crate) fn reply<T: Serialize + ?Sized>(result: &T) -> Outcome {
 }
 
 /// Answers a method that needs no waiting.
-pub(crate) fn answer(chain: &RwLock<Chain>, method: &str, params: &mut Params) -> Outcome {
+pub(crate) fn answer(chain: &Locked, method: &str, params: &mut Params) -> Outcome {
     if let Some(outcome) = answer_reading(&chain.read(), method, params) {
         return outcome;
     }

@@ -156,7 +156,7 @@ fn with_block<T: Serialize>(
     let found = match id {
         BlockId::Hash(hash) => chain.blocks.by_hash(hash.block_hash),
         BlockId::Number(BlockNumberOrTag::Pending) => {
-            pending = Arc::new(chain.pending_block().0);
+            pending = chain.pending_block().0;
             Some(&pending)
         }
         BlockId::Number(tag) => chain.blocks.get(number_of(chain, tag)),

@@ -7,7 +7,6 @@ use alloy_consensus::TypedTransaction;
 use alloy_eips::eip2718::Encodable2718;
 use alloy_primitives::{Address, B256, Bytes, TxKind};
 use alloy_rpc_types_eth::TransactionRequest;
-use parking_lot::RwLock;
 use serde_json::Value;
 
 use super::params::{Params, from_value};
@@ -15,9 +14,10 @@ use super::{Outcome, call, fees, reply};
 use crate::block::SignedTx;
 use crate::chain::{Chain, decode_transaction};
 use crate::error::JsonRpcError;
+use crate::lock::Locked;
 
 /// Answers `method`, or `None` if it is not one of these.
-pub(crate) fn answer(chain: &RwLock<Chain>, method: &str, params: &mut Params) -> Option<Outcome> {
+pub(crate) fn answer(chain: &Locked, method: &str, params: &mut Params) -> Option<Outcome> {
     Some(match method {
         "eth_sendRawTransaction" | "eth_sendRawTransactionSync" => send_raw(chain, params),
         "eth_sendTransaction" | "eth_sendTransactionSync" => send(chain, params, false),
@@ -30,7 +30,7 @@ pub(crate) fn answer(chain: &RwLock<Chain>, method: &str, params: &mut Params) -
     })
 }
 
-fn send_raw(chain: &RwLock<Chain>, params: &mut Params) -> Outcome {
+fn send_raw(chain: &Locked, params: &mut Params) -> Outcome {
     let raw: Bytes = params.required(0)?;
     // Recovering the sender is the expensive part; it needs no lock.
     let tx = decode_transaction(&raw)?;
@@ -38,7 +38,7 @@ fn send_raw(chain: &RwLock<Chain>, params: &mut Params) -> Outcome {
 }
 
 /// Takes several raw transactions at once, so that automatic mining puts them into one block.
-pub(crate) fn send_raw_together(chain: &RwLock<Chain>, raw: Vec<Result<Bytes, JsonRpcError>>) -> Vec<Outcome> {
+pub(crate) fn send_raw_together(chain: &Locked, raw: Vec<Result<Bytes, JsonRpcError>>) -> Vec<Outcome> {
     let decoded: Vec<_> = raw.into_iter().map(|raw| raw.and_then(|raw| decode_transaction(&raw))).collect();
     let mut chain = chain.write();
     let added: Vec<_> = decoded.into_iter().map(|tx| tx.and_then(|tx| chain.add_transaction(tx))).collect();
@@ -52,7 +52,7 @@ fn submit(chain: &mut Chain, tx: SignedTx) -> Outcome {
     reply(&hash)
 }
 
-fn send(chain: &RwLock<Chain>, params: &mut Params, without_signature: bool) -> Outcome {
+fn send(chain: &Locked, params: &mut Params, without_signature: bool) -> Outcome {
     let request: TransactionRequest = params.required(0)?;
     let chain = &mut *chain.write();
     let from = sender(chain, &request)?;
@@ -111,7 +111,7 @@ fn sign_transaction(chain: &Chain, params: &mut Params) -> Outcome {
 // ---- reorganisation ----
 
 /// `[depth, [[transaction, block], ...]]`: a transaction is raw bytes or a request, a block counts from the first new one.
-fn reorg(chain: &RwLock<Chain>, params: &mut Params) -> Outcome {
+fn reorg(chain: &Locked, params: &mut Params) -> Outcome {
     let (depth, pairs) = match params.value(0) {
         Some(Value::Object(mut options)) => {
             let depth = options.remove("depth").unwrap_or_default();
