@@ -65,7 +65,7 @@ impl Signer for Web3Signer {
         let signature = Signature::from_raw(&bytes).map_err(|_| malformed())?;
         // EIP-2: chains refuse the upper half; normalising flips the parity with it.
         let signature = signature.normalize_s().unwrap_or(signature);
-        let recovered = signature.recover_address_from_prehash(&keccak256(preimage)).map_err(|_| malformed())?;
+        let recovered = crate::recover(&keccak256(preimage), &signature).ok_or_else(malformed)?;
         if recovered != self.address {
             return Err(KeyError::WrongSigner { expected: self.address, recovered });
         }

@@ -72,7 +72,7 @@ async fn sign_checked(preimage: &[u8], signer: &dyn Signer) -> Result<Signature,
     let signature = signer.sign_preimage(preimage).await?;
     let signature = signature.normalized_s();
     let expected = signer.address();
-    let recovered = signature.recover_address_from_prehash(&keccak256(preimage)).unwrap_or(Address::ZERO);
+    let recovered = windlass_keys::recover(&keccak256(preimage), &signature).unwrap_or(Address::ZERO);
     if recovered != expected {
         return Err(OutboxError::WrongSigner { expected, recovered });
     }

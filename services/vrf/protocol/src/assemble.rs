@@ -9,7 +9,7 @@ use crate::messages::tendermint::{BlockIdFlag, Commit};
 use crate::multistore::{Layout, MultiStoreProof};
 use crate::oracle_result::OracleResult;
 use crate::proof::{CountProof, CountVerifyPart, Proof, RelayPart, VerifyPart};
-use crate::signature::{TmSignature, recover_from_commit};
+use crate::signature::{Recovered, TmSignature, recover_from_commit};
 use crate::vote::{self, Common, EncodedChainId};
 
 /// Why ingredients do not make a proof.
@@ -43,6 +43,8 @@ pub struct AssembledBlock {
     pub relay: RelayPart,
     /// The signers, in the same order as the signatures.
     pub signers: Vec<Address>,
+    /// What was recovered to find them, for [`Signers::learn`](crate::signature::Signers::learn).
+    pub recovered: Vec<Recovered>,
     /// Votes for the block whose signature is not by the named validator's secp256k1 key.
     pub unusable: usize,
 }
@@ -90,8 +92,13 @@ pub fn relay_part(
         }
     }
     let (signers, signatures) = in_order(votes);
+    let recovered = signers.iter().zip(&signatures).map(|(signer, signature)| {
+        let digest = common.digest(&block_hash, &signature.encoded_timestamp, &chain_id);
+        Recovered { digest, r: signature.r, s: signature.s, v: signature.v, signer: *signer }
+    });
+    let recovered = recovered.collect();
     let relay = RelayPart { multi_store, merkle_parts: header.merkle_parts(), common, signatures };
-    Ok(AssembledBlock { relay, signers, unusable })
+    Ok(AssembledBlock { relay, signers, recovered, unusable })
 }
 
 /// Signatures as the Bridge wants them: ascending by signer, each signer once.

@@ -4,14 +4,8 @@ use std::collections::HashMap;
 
 use alloy_primitives::{Address, B256, Bytes, keccak256};
 use k256::ecdsa::{SigningKey, VerifyingKey};
-use k256::elliptic_curve::PrimeField;
-use k256::elliptic_curve::group::Group;
-use k256::elliptic_curve::group::prime::PrimeCurveAffine;
-use k256::elliptic_curve::ops::{Invert, LinearCombination, Reduce};
-use k256::elliptic_curve::point::DecompressPoint;
-use k256::elliptic_curve::sec1::ToEncodedPoint;
-use k256::elliptic_curve::subtle::Choice;
-use k256::{AffinePoint, ProjectivePoint, Scalar, U256 as CurveInteger};
+use secp256k1::ecdsa::{RecoverableSignature, RecoveryId};
+use secp256k1::{Message, PublicKey, SECP256K1};
 
 use crate::merkle::sha256;
 use crate::refusal::reason;
@@ -57,30 +51,24 @@ impl TmSignature {
 /// `ecrecover`: the EVM address of the key that signed, for `v` 27 or 28 and halves within the group order. High halves are
 /// accepted, as by the precompile. `None` where the precompile gives nothing.
 pub fn recover(digest: &B256, r: &B256, s: &B256, v: u8) -> Option<Address> {
-    let point = recover_point(digest, r, s, v)?.to_encoded_point(false);
-    let uncompressed = point.as_bytes().get(1..)?;
-    Some(Address::from_word(keccak256(uncompressed)))
+    recover_key(digest, r, s, v).map(|key| address_of(&key))
 }
 
-fn recover_point(digest: &B256, r: &B256, s: &B256, v: u8) -> Option<AffinePoint> {
-    let y_is_odd = match v {
-        27 => 0,
-        28 => 1,
+/// Left to libsecp256k1: a block has dozens of signatures, and the portable curve takes four times as long for each.
+fn recover_key(digest: &B256, r: &B256, s: &B256, v: u8) -> Option<PublicKey> {
+    let id = match v {
+        27 => RecoveryId::Zero,
+        28 => RecoveryId::One,
         _ => return None,
     };
-    let r_scalar = nonzero(r)?;
-    let s_scalar = nonzero(s)?;
-    let z = <Scalar as Reduce<CurveInteger>>::reduce_bytes(&digest.0.into());
-    let nonce = Option::<AffinePoint>::from(AffinePoint::decompress(&r.0.into(), Choice::from(y_is_odd)))?;
-    let inverse = Option::<Scalar>::from(r_scalar.invert_vartime())?;
-    let (of_generator, of_nonce) = (-(inverse * z), inverse * s_scalar);
-    let key = ProjectivePoint::lincomb(&ProjectivePoint::GENERATOR, &of_generator, &nonce.to_curve(), &of_nonce);
-    if bool::from(key.is_identity()) { None } else { Some(key.to_affine()) }
+    let signature = RecoverableSignature::from_compact([r.0, s.0].as_flattened(), id).ok()?;
+    SECP256K1.recover_ecdsa(Message::from_digest(digest.0), &signature).ok()
 }
 
-/// A number from 1 to the group order minus 1.
-fn nonzero(half: &B256) -> Option<Scalar> {
-    Option::<Scalar>::from(Scalar::from_repr(half.0.into())).filter(|scalar| !bool::from(scalar.is_zero()))
+fn address_of(key: &PublicKey) -> Address {
+    // The first of the 65 bytes says that the rest are both coordinates.
+    let [_, coordinates @ ..] = key.serialize_uncompressed();
+    Address::from_word(keccak256(coordinates))
 }
 
 /// Signs a digest: deterministic nonce, `s` in the lower half. Returns `r`, `s` and `v`.
@@ -116,13 +104,24 @@ pub fn recover_from_commit(digest: &B256, signature: &[u8], validator: &[u8]) ->
     let (r, s) = signature.split_at_checked(32)?;
     let (r, s) = (B256::try_from(r).ok()?, B256::try_from(s).ok()?);
     [27, 28].into_iter().find_map(|v| {
-        let point = recover_point(digest, &r, &s, v)?;
-        if validator_address(point.to_encoded_point(true).as_bytes()) != *validator {
-            return None;
-        }
-        let uncompressed = point.to_encoded_point(false);
-        Some((r, s, v, Address::from_word(keccak256(uncompressed.as_bytes().get(1..)?))))
+        let key = recover_key(digest, &r, &s, v)?;
+        (validator_address(&key.serialize()) == *validator).then(|| (r, s, v, address_of(&key)))
     })
+}
+
+/// A signature and who made it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Recovered {
+    /// What was signed.
+    pub digest: B256,
+    /// First half.
+    pub r: B256,
+    /// Second half.
+    pub s: B256,
+    /// 27 plus the recovery id.
+    pub v: u8,
+    /// The EVM address of the key.
+    pub signer: Address,
 }
 
 /// A cache of recovered signers, so that a signature is recovered once however many proofs carry it: all requests that one
@@ -165,11 +164,25 @@ impl Signers {
                 signature.signer(digest)
             }
         };
+        self.note(key, signer);
+        signer
+    }
+
+    /// Takes over what was recovered elsewhere.
+    pub fn learn(&mut self, recovered: &[Recovered]) {
+        for Recovered { digest, r, s, v, signer } in recovered {
+            let key = (*digest, *r, *s, *v);
+            if !self.newer.contains_key(&key) {
+                self.note(key, Some(*signer));
+            }
+        }
+    }
+
+    fn note(&mut self, key: Key, signer: Option<Address>) {
         if self.newer.len() >= self.capacity {
             self.older = std::mem::take(&mut self.newer);
         }
         self.newer.insert(key, signer);
-        signer
     }
 
     /// How many signatures were recovered, rather than found.
@@ -182,6 +195,9 @@ impl Signers {
 #[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod tests {
     use super::*;
+    use k256::elliptic_curve::PrimeField;
+    use k256::elliptic_curve::sec1::ToEncodedPoint;
+    use k256::{AffinePoint, Scalar};
     use proptest::prelude::*;
 
     fn key(number: u8) -> SigningKey {
@@ -190,7 +206,7 @@ mod tests {
 
     /// The group order minus `s`.
     fn negated(s: &B256) -> B256 {
-        B256::new((-nonzero(s).unwrap()).to_repr().into())
+        B256::new((-Scalar::from_repr(s.0.into()).unwrap()).to_repr().into())
     }
 
     proptest! {
@@ -274,6 +290,12 @@ mod tests {
         assert!(signers.newer.len() <= 2 && signers.older.len() <= 2);
         // Another digest is another signature.
         signers.signer(&B256::ZERO, &signatures[5]);
+        assert_eq!(signers.recoveries(), 7);
+        // What was learnt needs none.
+        let TmSignature { r, s, v, .. } = signatures[1];
+        let digest = B256::repeat_byte(6);
+        signers.learn(&[Recovered { digest, r, s, v, signer: Address::repeat_byte(1) }]);
+        assert_eq!(signers.signer(&digest, &signatures[1]), Some(Address::repeat_byte(1)));
         assert_eq!(signers.recoveries(), 7);
     }
 }

@@ -103,7 +103,8 @@ pub(super) fn served_proof(site: Site<'_>, id: u64, bytes: Vec<u8>) -> Result<Se
     if proof.verify.result.request_id != id {
         return Err(site.malformed(format!("the proof of request {}", proof.verify.result.request_id)));
     }
-    Ok(ServedProof { block_height: proof.relay.merkle_parts.height, evm_proof_bytes: bytes.into() })
+    let block_height = proof.relay.merkle_parts.height;
+    Ok(ServedProof { block_height, evm_proof_bytes: bytes.into(), ..ServedProof::default() })
 }
 
 /// EVM address of the consensus key, and voting power.

@@ -1,8 +1,11 @@
 //! What BandChain's nodes tell, in the words of the relay.
 
+use std::sync::Arc;
+
 use alloy_primitives::{B256, Bytes};
 use windlass_vrf_protocol::messages::oracle::ResolveStatus;
 use windlass_vrf_protocol::messages::tx::Event;
+use windlass_vrf_protocol::signature::Recovered;
 
 /// An account as the next transaction needs it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
@@ -107,4 +110,6 @@ pub struct ServedProof {
     pub block_height: u64,
     /// `abi.encode(bytes relay, bytes verify)`.
     pub evm_proof_bytes: Bytes,
+    /// Signers that were recovered while it was built: they need not be recovered again.
+    pub recovered: Arc<[Recovered]>,
 }

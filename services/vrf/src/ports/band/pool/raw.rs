@@ -10,6 +10,7 @@ use windlass_vrf_protocol::header::Header;
 use windlass_vrf_protocol::ics23::{self, Ics23Error};
 use windlass_vrf_protocol::oracle_result::{OracleResult, store_key};
 use windlass_vrf_protocol::proof::RelayPart;
+use windlass_vrf_protocol::signature::Recovered;
 
 use super::super::error::BandError;
 use super::super::meter::Method;
@@ -31,7 +32,7 @@ struct Block {
     /// Filled once; who comes meanwhile waits for it.
     signed: OnceCell<SignedBlock>,
     /// The relay part, once some request needed it.
-    relay: Mutex<Option<Arc<RelayPart>>>,
+    relay: Mutex<Option<Arc<Assembled>>>,
 }
 
 impl Block {
@@ -91,7 +92,7 @@ impl BandClient {
 fn put_together(
     site: Site<'_>,
     signed: &SignedBlock,
-    relay: &Mutex<Option<Arc<RelayPart>>>,
+    relay: &Mutex<Option<Arc<Assembled>>>,
     id: u64,
     store: &StoreProof,
 ) -> Result<ServedProof, BandError> {
@@ -104,23 +105,32 @@ fn put_together(
     if result.encode() != *proven.value || result.request_id != id {
         return Err(site.malformed("a result that is not spelt as BandChain spells it, or of another request"));
     }
-    let kept = relay.lock().clone().filter(|relay| relay.multi_store == proven.multi_store);
-    let part = match kept {
-        Some(part) => part,
-        None => {
-            let header = Header::try_from(signed.header.clone()).map_err(|error| site.malformed(error))?;
-            let assembled = assemble::relay_part(&header, &signed.commit, proven.multi_store, proven.layout);
-            let part = Arc::new(usable(site, assembled)?);
-            *relay.lock() = Some(Arc::clone(&part));
-            part
+    let assembled = {
+        // Whoever needs the same block meanwhile waits: recovering its signers twice would take as long, and a core more.
+        let mut kept = relay.lock();
+        match kept.as_ref().filter(|kept| kept.relay.multi_store == proven.multi_store) {
+            Some(kept) => Arc::clone(kept),
+            None => {
+                let header = Header::try_from(signed.header.clone()).map_err(|error| site.malformed(error))?;
+                let assembled = assemble::relay_part(&header, &signed.commit, proven.multi_store, proven.layout);
+                let fresh = Arc::new(usable(site, assembled)?);
+                *kept = Some(Arc::clone(&fresh));
+                fresh
+            }
         }
     };
-    let block_height = part.merkle_parts.height;
-    let proof = assemble::proof(RelayPart::clone(&part), block_height, result, &proven.existence);
-    Ok(ServedProof { block_height, evm_proof_bytes: proof.encode() })
+    let block_height = assembled.relay.merkle_parts.height;
+    let proof = assemble::proof(assembled.relay.clone(), block_height, result, &proven.existence);
+    Ok(ServedProof { block_height, evm_proof_bytes: proof.encode(), recovered: Arc::clone(&assembled.recovered) })
 }
 
-fn usable(site: Site<'_>, assembled: Result<AssembledBlock, AssembleError>) -> Result<RelayPart, BandError> {
+/// A relay part, and the signers that were recovered for it.
+struct Assembled {
+    relay: RelayPart,
+    recovered: Arc<[Recovered]>,
+}
+
+fn usable(site: Site<'_>, assembled: Result<AssembledBlock, AssembleError>) -> Result<Assembled, BandError> {
     let block = assembled.map_err(|error| site.malformed(error))?;
     if block.relay.signatures.is_empty() {
         return Err(site.malformed("a block without a usable vote"));
@@ -128,5 +138,5 @@ fn usable(site: Site<'_>, assembled: Result<AssembledBlock, AssembleError>) -> R
     if block.unusable > 0 {
         tracing::debug!(unusable = block.unusable, height = block.relay.merkle_parts.height, "votes without usable signature");
     }
-    Ok(block.relay)
+    Ok(Assembled { relay: block.relay, recovered: block.recovered.into() })
 }
