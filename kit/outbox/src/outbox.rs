@@ -200,6 +200,14 @@ impl Outbox {
         Ok(self.inner.scope.status(&self.inner.store, id).await?)
     }
 
+    /// Where several intents stand, in no order; unknown ones are left out.
+    ///
+    /// # Errors
+    /// Failures of the database.
+    pub async fn statuses(&self, ids: &[IntentId]) -> Result<Vec<IntentStatus>, OutboxError> {
+        Ok(self.inner.scope.statuses(&self.inner.store, ids).await?)
+    }
+
     /// History of an intent, oldest first.
     ///
     /// # Errors

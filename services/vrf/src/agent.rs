@@ -4,7 +4,7 @@
 //! transactions for the outbox and the sign-once slots; only then do the effects begin. They run beside the loop and report back as
 //! events, so that a slow node never delays what others have answered.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -182,6 +182,7 @@ impl Agent {
         self.spawn_all(&mut jobs, events, None).await?;
         loop {
             let mut events = Vec::new();
+            let mut moved = Vec::new();
             let mut batch = None;
             let wait = self.wait();
             tokio::select! {
@@ -189,7 +190,7 @@ impl Agent {
                 () = ctx.shutdown.cancelled() => return Ok(()),
                 Some(done) = jobs.join_next() => self.take(done.map_err(failed)?, &mut events, &mut batch, &mut reading_band),
                 transition = self.transitions.recv() => match transition {
-                    Ok(transition) => self.moved(transition, &mut events).await?,
+                    Ok(transition) => moved.push(transition),
                     Err(broadcast::error::RecvError::Lagged(_)) => events.extend(self.catch_up().await?),
                     Err(broadcast::error::RecvError::Closed) => return Ok(()),
                 },
@@ -209,11 +210,12 @@ impl Agent {
             {
                 self.take(done.map_err(failed)?, &mut events, &mut batch, &mut reading_band);
             }
-            while events.len() < BATCH
+            while moved.len() < BATCH
                 && let Ok(transition) = self.transitions.try_recv()
             {
-                self.moved(transition, &mut events).await?;
+                moved.push(transition);
             }
+            events.extend(self.moved(&moved).await?);
             if !events.is_empty() || batch.is_some() {
                 let followed = batch.is_some();
                 self.spawn_all(&mut jobs, events, batch).await?;
@@ -263,13 +265,15 @@ impl Agent {
             }
         }
         events.push(self.work.read_band_head().await);
+        let mut moved = Vec::new();
         loop {
             match self.transitions.try_recv() {
-                Ok(transition) => self.moved(transition, &mut events).await?,
+                Ok(transition) => moved.push(transition),
                 Err(broadcast::error::TryRecvError::Lagged(_)) => events.extend(self.catch_up().await?),
                 Err(_) => break,
             }
         }
+        events.extend(self.moved(&moved).await?);
         report.events = events.len();
         let (wrote, asked) = self.absorb(now, events, batch).await?;
         (report.wrote, self.pending) = (wrote, waiting.into_iter().chain(asked).collect());
@@ -322,14 +326,17 @@ impl Agent {
         Ok(())
     }
 
-    /// A relay transaction moved.
-    async fn moved(&self, transition: Transition, events: &mut Vec<Event>) -> Result<(), VrfError> {
-        if let Some((key, number)) = self.intents.get(&transition.id).copied()
-            && let Some(status) = self.outbox.status(transition.id).await?
-        {
-            events.push(Event::Relayed { key, number, progress: progress_of(&status) });
-        }
-        Ok(())
+    /// Relay transactions moved. That one is signed or offered says nothing new of its task.
+    async fn moved(&self, transitions: &[Transition]) -> Result<Vec<Event>, VrfError> {
+        let on_its_way = |moved: &&Transition| {
+            !matches!(
+                (&moved.from, &moved.to),
+                (IntentState::Recorded, IntentState::Signed) | (IntentState::Signed, IntentState::Broadcast)
+            )
+        };
+        let ids: BTreeSet<IntentId> = transitions.iter().filter(on_its_way).map(|moved| moved.id).collect();
+        let ids: Vec<IntentId> = ids.into_iter().filter(|id| self.intents.contains_key(id)).collect();
+        self.progress_of(&ids).await
     }
 
     /// What the rows say that the machine was not loaded with.
@@ -365,15 +372,25 @@ impl Agent {
     }
 
     async fn progress_of_all(&mut self, relays: Vec<(TaskKey, u32)>) -> Result<Vec<Event>, VrfError> {
-        let mut events = Vec::new();
+        let mut ids = Vec::with_capacity(relays.len());
         for (key, number) in relays {
             let id = self.outbox.id_of(&intent_key(self.terms.provider, key, number));
             self.intents.insert(id, (key, number));
-            if let Some(status) = self.outbox.status(id).await? {
-                events.push(Event::Relayed { key, number, progress: progress_of(&status) });
-            }
+            ids.push(id);
         }
-        Ok(events)
+        self.progress_of(&ids).await
+    }
+
+    /// Where relay transactions stand, as far as it is known which task they are for.
+    async fn progress_of(&self, ids: &[IntentId]) -> Result<Vec<Event>, VrfError> {
+        let mut statuses = self.outbox.statuses(ids).await?;
+        // In an order that does not depend on the database.
+        statuses.sort_unstable_by_key(|status| status.id);
+        let event = |status: &IntentStatus| {
+            let (key, number) = *self.intents.get(&status.id)?;
+            Some(Event::Relayed { key, number, progress: progress_of(status) })
+        };
+        Ok(statuses.iter().filter_map(event).collect())
     }
 
     async fn spawn_all(&mut self, jobs: &mut JoinSet<Done>, events: Vec<Event>, batch: Option<Batch>) -> Result<(), VrfError> {

@@ -78,6 +78,8 @@ pub struct Work {
     options: RequestOptions,
     bridge: RwLock<Option<Arc<BridgeState>>>,
     settings: RwLock<Option<Settings>>,
+    /// The Band chain that the nodes serve; `None` while they are not heard of.
+    served_chain: RwLock<Option<String>>,
     signers: Mutex<Signers>,
 }
 
@@ -92,6 +94,7 @@ impl Work {
             options,
             bridge: RwLock::new(None),
             settings: RwLock::new(None),
+            served_chain: RwLock::new(None),
             signers: Mutex::new(Signers::with_capacity(4_096)),
         }
     }
@@ -129,6 +132,7 @@ impl Work {
     /// The newest block of BandChain.
     pub async fn read_band_head(&self) -> Event {
         let head = self.band.latest_block().await;
+        *self.served_chain.write() = head.as_ref().ok().map(|block| block.chain_id.clone());
         Event::BandHead(head.map(|block| (block.chain_id, block.height)).map_err(|error| error.to_string()))
     }
 
@@ -239,7 +243,12 @@ impl Work {
     // --- BandChain ----------------------------------------------------------------------------------------------------------------------
 
     async fn sign(&self, plan: &Plan) -> Result<(String, Bytes), String> {
-        let chain_id = self.band.latest_block().await.map_err(|error| error.to_string())?.chain_id;
+        // What the newest head said; it is read all the time.
+        let served = self.served_chain.read().clone();
+        let chain_id = match served {
+            Some(chain_id) => chain_id,
+            None => self.band.latest_block().await.map_err(|error| error.to_string())?.chain_id,
+        };
         let bridge = self.bridge().ok_or("the Bridge was not read yet")?;
         // The machine has compared them before; a node that changes in between must not get a signature for another chain.
         if bridge.encoded_chain_id.name() != Some(chain_id.as_str()) {
@@ -302,7 +311,11 @@ impl Work {
         };
         let version = settings.version;
         let terms = prove::Terms { bridge: &bridge, version, settings: settings.compared(), worker: self.worker };
-        let outcome = prove::judge(&served.evm_proof_bytes, task, request, terms, &mut self.signers.lock());
+        let outcome = {
+            let mut signers = self.signers.lock();
+            signers.learn(&served.recovered);
+            prove::judge(&served.evm_proof_bytes, task, request, terms, &mut signers)
+        };
         match outcome {
             ProofOutcome::Proven { proof, version: at } if version == ProviderVersion::V1 => {
                 let proof = self.cheaper(settings.bridge, &proof).await.unwrap_or(proof);

@@ -282,6 +282,20 @@ impl Scope {
         store.query_optional(&sql, params).await?.map(|row| status_of(&row)).transpose()
     }
 
+    /// Where these intents stand. Unknown ones are left out.
+    pub(crate) async fn statuses(&self, store: &Store, ids: &[IntentId]) -> Result<Vec<IntentStatus>, StoreError> {
+        let mut found = Vec::with_capacity(ids.len());
+        for chunk in ids.chunks(CHUNK) {
+            let mut params = self.params();
+            params.extend(chunk.iter().map(|id| Value::from(*id)));
+            let sql = format!("{STATUS} AND i.id IN ({})", places(3, chunk.len()));
+            for row in store.query(&sql, params).await? {
+                found.push(status_of(&row)?);
+            }
+        }
+        Ok(found)
+    }
+
     /// Statuses in the order of recording, newest first; only of one state when it is named.
     pub(crate) async fn list(&self, store: &Store, state: Option<&str>, limit: u64) -> Result<Vec<IntentStatus>, StoreError> {
         let mut params = self.params();

@@ -473,7 +473,7 @@ impl Pace {
             poll_interval: keys
                 .duration("poll_interval")
                 .doc("How often the nodes are asked for new blocks, inclusions and results.")
-                .at_least("20ms")
+                .at_least("5ms")
                 .at_most("1m")
                 .default("1s"),
         }
