@@ -28,6 +28,14 @@ abstract contract BridgeBase is IBridge, InitializedOnce, AccessRoles {
         uint32 timeNanoSecondFraction;
     }
 
+    /// @dev The relay part of a proof: the arguments of `relayBlock`.
+    struct SignedBlock {
+        MultiStore.Proof multiStore;
+        BlockHeader.MerkleParts merkleParts;
+        Vote.CommonPart commonPart;
+        Vote.Signature[] signatures;
+    }
+
     bytes32 public constant VALIDATORS_UPDATER_ROLE = keccak256("VALIDATORS_UPDATER_ROLE");
 
     mapping(uint256 height => BlockDetail) public blockDetails;
@@ -103,13 +111,13 @@ abstract contract BridgeBase is IBridge, InitializedOnce, AccessRoles {
 
     /// @notice Remembers the root of the oracle's store in a block that enough validators signed. Anyone may call.
     /// @dev A block that is known with the same root and time is not verified again: nothing would change. So further
-    /// proofs of that block need no signatures.
+    /// proofs of that block need no signatures, and those that come all the same are not even read.
     function relayBlock(
-        MultiStore.Proof memory multiStore,
-        BlockHeader.MerkleParts memory merkleParts,
-        Vote.CommonPart memory commonEncodedVotePart,
-        Vote.Signature[] memory signatures
-    ) public {
+        MultiStore.Proof calldata multiStore,
+        BlockHeader.MerkleParts calldata merkleParts,
+        Vote.CommonPart calldata commonEncodedVotePart,
+        Vote.Signature[] calldata signatures
+    ) external {
         BlockDetail storage detail = blockDetails[merkleParts.height];
         if (
             detail.oracleState == multiStore.oracleRoot && detail.timeSecond == merkleParts.timeSecond
@@ -117,7 +125,7 @@ abstract contract BridgeBase is IBridge, InitializedOnce, AccessRoles {
         ) {
             return;
         }
-        verifyBlock(multiStore, merkleParts, commonEncodedVotePart, signatures);
+        verifyBlock(SignedBlock(multiStore, merkleParts, commonEncodedVotePart, signatures));
         detail.oracleState = multiStore.oracleRoot;
         detail.timeSecond = merkleParts.timeSecond;
         detail.timeNanoSecondFraction = merkleParts.timeNanoSecondFraction;
@@ -176,13 +184,15 @@ abstract contract BridgeBase is IBridge, InitializedOnce, AccessRoles {
 
     /// @notice Proves a result with the block in the same proof. Nothing is read but the validators, nothing is
     /// written.
-    /// @dev The block height in the verify part is of no use here and is not looked at.
+    /// @dev The block height in the verify part is of no use here and is not looked at. Both parts are read before either
+    /// is judged.
     function verifyOracleResult(bytes calldata proof) external view returns (Result memory) {
         (bytes memory relay, bytes memory verify) = abi.decode(proof, (bytes, bytes));
-        bytes32 oracleRoot = verifyRelay(relay);
+        SignedBlock memory signed = readRelay(relay);
         (, Result memory result, uint256 version, IAVL.Step[] memory merklePaths) =
             abi.decode(verify, (uint256, Result, uint256, IAVL.Step[]));
-        verifyResult(oracleRoot, result, version, merklePaths);
+        verifyBlock(signed);
+        verifyResult(signed.multiStore.oracleRoot, result, version, merklePaths);
         return result;
     }
 
@@ -202,26 +212,17 @@ abstract contract BridgeBase is IBridge, InitializedOnce, AccessRoles {
         return returned;
     }
 
-    function verifyRelay(bytes memory relay) private view returns (bytes32) {
-        (
-            MultiStore.Proof memory multiStore,
-            BlockHeader.MerkleParts memory merkleParts,
-            Vote.CommonPart memory commonPart,
-            Vote.Signature[] memory signatures
-        ) = abi.decode(relay, (MultiStore.Proof, BlockHeader.MerkleParts, Vote.CommonPart, Vote.Signature[]));
-        verifyBlock(multiStore, merkleParts, commonPart, signatures);
-        return multiStore.oracleRoot;
+    function readRelay(bytes memory relay) private pure returns (SignedBlock memory signed) {
+        (signed.multiStore, signed.merkleParts, signed.commonPart, signed.signatures) =
+            abi.decode(relay, (MultiStore.Proof, BlockHeader.MerkleParts, Vote.CommonPart, Vote.Signature[]));
     }
 
     /// @dev Reverts unless more than two thirds of all power signed the block. Signers must come in ascending order, so
     /// that none counts twice; those who are no validators count nothing.
-    function verifyBlock(
-        MultiStore.Proof memory multiStore,
-        BlockHeader.MerkleParts memory merkleParts,
-        Vote.CommonPart memory commonPart,
-        Vote.Signature[] memory signatures
-    ) private view {
-        bytes memory common = Vote.common(commonPart, BlockHeader.blockHash(merkleParts, appHash(multiStore)));
+    function verifyBlock(SignedBlock memory signed) private view {
+        bytes memory common =
+            Vote.common(signed.commonPart, BlockHeader.blockHash(signed.merkleParts, appHash(signed.multiStore)));
+        Vote.Signature[] memory signatures = signed.signatures;
         bytes memory chainID = encodedChainID;
         address last = address(0);
         uint256 sum = 0;
