@@ -1,19 +1,19 @@
 //! Rate, delay, calls and memory of the relay: an EVM chain and a BandChain in one process with blocks every 50 ms, the relay alone in
 //! another process, SQLite with full synchronisation.
 //!
-//! `cargo bench -p windlass-vrf --bench relay` prints, for a steady load and for a thousand tasks in flight at once: tasks per second,
+//! `cargo bench -p windlass-vrf --bench relay` prints, for a steady load, a light one and a thousand tasks in flight at once: tasks per second,
 //! the time from the block with the request to the block with the relay, what of that is the relay's own, endpoint calls per task, and
 //! memory and processor time of the relay's process. Every value is checked on chain: the provider must have as many resolved tasks as
 //! were asked for, and BandChain as many requests.
 //!
 //! Own time of a task: from the block that made the request deep enough to the Band transaction's acceptance, plus from the Band
-//! block whose signatures make the result provable to the relay's broadcast. The rest is the chains'.
+//! block whose signatures make the result provable to the relay's arrival in the pool of the client chain. The rest is the chains'.
 //!
 //! `WINDLASS_BENCH_TASKS`, `WINDLASS_BENCH_RATE` (per second), `WINDLASS_BENCH_VALIDATORS`, `WINDLASS_BENCH_FOLDER` (disk of the
 //! database) change the load.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::print_stdout)]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
@@ -58,6 +58,8 @@ fn main() {
         let rate = number("WINDLASS_BENCH_RATE", 220);
         println!("blocks of both chains every {} ms, {} validators", BLOCK.as_millis(), validators());
         steady(tasks, rate).await;
+        // With one task in every block nothing queues: what is left is the relay's own.
+        steady(tasks.min(400), rate.min(20)).await;
         at_once(1_000).await;
     });
 }
@@ -143,6 +145,15 @@ async fn child(folder: &str) {
 
 // --- the chains' process ---------------------------------------------------------------------------------------------------------------------
 
+/// What the chains' process has seen, with the Unix milliseconds of the first time.
+#[derive(Default)]
+struct Seen {
+    evm_blocks: Mutex<BTreeMap<u64, i64>>,
+    band_blocks: Mutex<BTreeMap<u64, i64>>,
+    /// Transactions in the pool of the client chain, by hash.
+    pool: Mutex<HashMap<String, i64>>,
+}
+
 struct Bench {
     evm: Devnet,
     band: Arc<BandDevnet>,
@@ -150,10 +161,10 @@ struct Bench {
     folder: tempfile::TempDir,
     relay: Child,
     lines: std::io::Lines<BufReader<std::process::ChildStdout>>,
-    /// When blocks were first seen, Unix milliseconds by height.
-    evm_blocks: Arc<Mutex<BTreeMap<u64, i64>>>,
-    band_blocks: Arc<Mutex<BTreeMap<u64, i64>>>,
+    seen: Arc<Seen>,
     consumers: Vec<Address>,
+    /// Relayed values up to a block.
+    counted: Mutex<(u64, u64)>,
     _server: windlass_devnet_evm::DevnetServer,
 }
 
@@ -202,9 +213,10 @@ impl Bench {
             .unwrap();
         let mut lines = BufReader::new(relay.stdout.take().unwrap()).lines();
         assert_eq!(lines.next().unwrap().unwrap(), "ready");
-        let (evm_blocks, band_blocks) = (Arc::new(Mutex::new(BTreeMap::new())), Arc::new(Mutex::new(BTreeMap::new())));
-        tokio::spawn(note_blocks(evm.clone(), Arc::clone(&band), Arc::clone(&evm_blocks), Arc::clone(&band_blocks)));
-        Self { evm, band, deployed, folder, relay, lines, evm_blocks, band_blocks, consumers, _server: server }
+        let seen = Arc::new(Seen::default());
+        tokio::spawn(look(evm.clone(), Arc::clone(&band), Arc::clone(&seen)));
+        let counted = Mutex::default();
+        Self { evm, band, deployed, folder, relay, lines, seen, consumers, counted, _server: server }
     }
 
     async fn request(&self, number: u64) {
@@ -216,25 +228,24 @@ impl Bench {
         self.evm.request("eth_sendTransaction", call).await.unwrap_or_else(|error| panic!("{error:?}"));
     }
 
-    /// Relayed values on the chain.
+    /// Relayed values on the chain. Blocks that were counted before are not looked at again.
     async fn relayed(&self) -> u64 {
         let topic = "0xbb35e03f369500c47da299f2f157992432def6f457e32bf81db41dfd1e7cca9c";
-        let filter = json!([{ "address": self.deployed.provider, "fromBlock": "0x0", "topics": [topic] }]);
+        let (head, (until, count)) = (self.evm.height(), *self.counted.lock().unwrap());
+        if until == head {
+            return count;
+        }
+        let [from, to] = [until + 1, head].map(|number| format!("{number:#x}"));
+        let filter = json!([{ "address": self.deployed.provider, "fromBlock": from, "toBlock": to, "topics": [topic] }]);
         let logs = self.evm.request("eth_getLogs", filter).await.unwrap();
-        u64::try_from(logs.as_array().unwrap().len()).unwrap()
+        let count = count + u64::try_from(logs.as_array().unwrap().len()).unwrap();
+        *self.counted.lock().unwrap() = (head, count);
+        count
     }
 
     /// Peak and present resident memory in kB, and processor time in seconds.
     fn usage(&self) -> (u64, u64, f64) {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.relay.id())).unwrap();
-        let field = |name: &str| {
-            let line = status.lines().find(|line| line.starts_with(name)).unwrap();
-            line.split_whitespace().nth(1).unwrap().parse().unwrap()
-        };
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.relay.id())).unwrap();
-        let ticks: f64 =
-            stat.rsplit_once(')').unwrap().1.split_whitespace().skip(11).take(2).map(|t| t.parse::<f64>().unwrap()).sum();
-        (field("VmHWM:"), field("VmRSS:"), ticks / 100.0)
+        usage_of(self.relay.id())
     }
 
     async fn wait_for(&self, tasks: u64, patience: Duration) {
@@ -248,6 +259,7 @@ impl Bench {
     /// Ends the relay, and reads what it noted.
     async fn finish(mut self, tasks: u64) {
         let (_, _, cpu) = self.usage();
+        let (_, _, chains) = usage_of(std::process::id());
         let head = self.evm.height();
         drop(self.relay.stdin.take());
         let asked: Value = serde_json::from_str(&self.lines.next().unwrap().unwrap()).unwrap();
@@ -256,9 +268,9 @@ impl Bench {
         assert_eq!(paid, tasks, "each task is paid for once");
         assert_eq!(self.relayed().await, tasks, "each task is relayed once");
         let store = Store::open(&format!("sqlite:{}/relay.db", self.folder.path().display())).await.unwrap();
-        let (mut own, mut whole) = self.delays(&store).await;
-        print_percentiles("request to relay, both in a block", &mut whole);
-        print_percentiles("of that the relay's own time", &mut own);
+        for (what, mut delays) in self.delays(&store).await {
+            print_percentiles(what, &mut delays);
+        }
         let sum = |part: &str| asked[part].as_object().unwrap().values().map(|count| count.as_u64().unwrap()).sum::<u64>();
         let per_task = |count: u64| count as f64 / tasks as f64;
         println!(
@@ -269,57 +281,94 @@ impl Bench {
         );
         println!("  calls                                 {asked}");
         println!(
-            "  processor time of the relay           {cpu:.1} s, {:.2} ms per task, {head} blocks",
+            "  processor time of the relay           {cpu:.1} s, {:.2} ms per task; of the chains so far {chains:.1} s; {head} blocks",
             cpu * 1_000.0 / tasks as f64
         );
     }
 
-    async fn delays(&self, store: &Store) -> (Vec<i64>, Vec<i64>) {
-        let rows = store.query("SELECT nonce, at, to_state, text FROM vrf_history ORDER BY position", params![]).await.unwrap();
+    /// Delays of every task, milliseconds.
+    async fn delays(&self, store: &Store) -> Vec<(&'static str, Vec<i64>)> {
+        let rows = store.query("SELECT nonce, at, to_state FROM vrf_history ORDER BY position", params![]).await.unwrap();
         let mut times: BTreeMap<u64, BTreeMap<String, i64>> = BTreeMap::new();
         for row in rows {
             let (nonce, at, state): (u64, i64, String) =
                 (row.get("nonce").unwrap(), row.get("at").unwrap(), row.get("to_state").unwrap());
             times.entry(nonce).or_default().entry(state).or_insert(at);
         }
-        let sql = "SELECT t.at AS at, i.label AS label FROM outbox_transitions t JOIN outbox_intents i ON i.id = t.intent_id
-                   WHERE t.to_state = 'broadcast' AND t.from_state = 'signed'";
-        let mut sent = BTreeMap::new();
+        let sql = "SELECT a.tx_hash AS hash, i.label AS label FROM outbox_attempts a JOIN outbox_intents i ON i.id = a.intent_id";
+        let mut sent: BTreeMap<u64, i64> = BTreeMap::new();
         for row in store.query(sql, params![]).await.unwrap() {
-            let (at, label): (i64, String) = (row.get("at").unwrap(), row.get("label").unwrap());
+            let (hash, label): (Vec<u8>, String) = (row.get("hash").unwrap(), row.get("label").unwrap());
             let nonce: u64 = label.rsplit(' ').next().unwrap().parse().unwrap();
-            sent.entry(nonce).or_insert(at);
+            if let Some(at) = self.seen.pool.lock().unwrap().get(&hex::encode_prefixed(hash)) {
+                sent.entry(nonce).and_modify(|first| *first = *at.min(first)).or_insert(*at);
+            }
         }
-        let (mut own, mut whole) = (Vec::new(), Vec::new());
+        let names = [
+            "request to relay, both in a block",
+            "of that the relay's own time",
+            "  block with the request to its row",
+            "  row to signed Band transaction",
+            "  signed to accepted",
+            "  provable to row",
+            "  row to relay recorded",
+            "  relay recorded to broadcast",
+        ];
+        let mut delays: Vec<(&str, Vec<i64>)> = names.into_iter().map(|name| (name, Vec::new())).collect();
         let tasks = store.query("SELECT nonce, task FROM vrf_tasks", params![]).await.unwrap();
-        let (evm, band) = (self.evm_blocks.lock().unwrap(), self.band_blocks.lock().unwrap());
+        let (evm, band) = (self.seen.evm_blocks.lock().unwrap(), self.seen.band_blocks.lock().unwrap());
         for row in tasks {
             let (nonce, text): (u64, String) = (row.get("nonce").unwrap(), row.get("task").unwrap());
             let task: Value = serde_json::from_str(&text).unwrap();
+            let times = &times[&nonce];
             let seen = task["seen_block"].as_u64().unwrap();
             let resolved = task["request"]["resolved"].as_u64().unwrap();
             let mined = task["settled_block"].as_u64().unwrap();
             // A look may find the transaction in a block before its acceptance is told.
-            let accepted = times[&nonce].get("band_broadcast").unwrap_or(&times[&nonce]["band_signed"]);
-            let (Some(asked), Some(provable), Some(landed)) = (evm.get(&seen), band.get(&(resolved + 1)), evm.get(&mined)) else {
-                continue;
-            };
-            own.push((accepted - asked).max(0) + (sent[&nonce] - provable).max(0));
-            whole.push(landed - asked);
+            let accepted = times.get("band_broadcast").unwrap_or(&times["band_signed"]);
+            let blocks = (evm.get(&seen), band.get(&(resolved + 1)), evm.get(&mined));
+            let ((Some(asked), Some(provable), Some(landed)), Some(sent)) = (blocks, sent.get(&nonce)) else { continue };
+            let values = [
+                landed - asked,
+                (accepted - asked).max(0) + (sent - provable).max(0),
+                times["confirmed"] - asked,
+                times["band_signed"] - times["confirmed"],
+                accepted - times["band_signed"],
+                times["band_resolved"] - provable,
+                times["relaying"] - times["band_resolved"],
+                sent - times["relaying"],
+            ];
+            for (delays, value) in delays.iter_mut().zip(values) {
+                delays.1.push(value);
+            }
         }
-        (own, whole)
+        delays
     }
 }
 
-async fn note_blocks(
-    evm: Devnet,
-    band: Arc<BandDevnet>,
-    evm_blocks: Arc<Mutex<BTreeMap<u64, i64>>>,
-    band_blocks: Arc<Mutex<BTreeMap<u64, i64>>>,
-) {
+/// Peak and present resident memory in kB, and processor time in seconds, of a process.
+fn usage_of(process: u32) -> (u64, u64, f64) {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+    let field = |name: &str| {
+        let line = status.lines().find(|line| line.starts_with(name)).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    };
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
+    let ticks: f64 =
+        stat.rsplit_once(')').unwrap().1.split_whitespace().skip(11).take(2).map(|t| t.parse::<f64>().unwrap()).sum();
+    (field("VmHWM:"), field("VmRSS:"), ticks / 100.0)
+}
+
+async fn look(evm: Devnet, band: Arc<BandDevnet>, seen: Arc<Seen>) {
+    let pool = evm.request("eth_newPendingTransactionFilter", json!([])).await.unwrap();
     loop {
-        evm_blocks.lock().unwrap().entry(evm.height()).or_insert_with(now_ms);
-        band_blocks.lock().unwrap().entry(band.height()).or_insert_with(now_ms);
+        seen.evm_blocks.lock().unwrap().entry(evm.height()).or_insert_with(now_ms);
+        seen.band_blocks.lock().unwrap().entry(band.height()).or_insert_with(now_ms);
+        let fresh = evm.request("eth_getFilterChanges", json!([pool])).await.unwrap();
+        let now = now_ms();
+        for hash in fresh.as_array().unwrap() {
+            seen.pool.lock().unwrap().entry(hash.as_str().unwrap().to_owned()).or_insert(now);
+        }
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }
@@ -354,7 +403,7 @@ fn write_configuration(folder: &std::path::Path, url: &str, band: &BandDevnet, a
     let text = format!(
         "[chain.bench]\nurls = [\"{url}\"]\nchain_id = 31337\n\n[vrf.bench]\nchain = \"bench\"\nprovider = \"{}\"\nlens = \"{}\"\n\
          callers = [{}]\nconfirmations = 1\nfinal_depth = 5\nmax_in_flight = 2000\n\n[vrf.bench.account]\nprivate_key = \"{key}\"\nmax_in_flight = 256\n\n\
-         [vrf.bench.band]\ngrpc = [\"{}\"]\nrpc = [\"{}\"]\nmnemonic = \"{PHRASE}\"\nmax_batch = 100\nmax_in_flight = 8\npoll_interval = \"20ms\"\n",
+         [vrf.bench.band]\ngrpc = [\"{}\"]\nrpc = [\"{}\"]\nmnemonic = \"{PHRASE}\"\nmax_batch = 100\nmax_in_flight = 8\npoll_interval = \"5ms\"\n",
         at.provider,
         at.lens,
         callers.join(", "),
@@ -388,7 +437,7 @@ async fn steady(tasks: u64, rate: u64) {
             bench.request(sent).await;
             sent += 1;
         }
-        tokio::time::sleep(Duration::from_millis(5)).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
     let asked = begun.elapsed();
     bench.wait_for(tasks, Duration::from_secs(120)).await;

@@ -274,6 +274,7 @@ impl fmt::Display for Hold {
         match self {
             Self::DryRun => f.write_str("dry run: nothing is paid"),
             Self::Unprofitable { fee, cost } => write!(f, "the fee of {fee} wei is below the expected cost of {cost} wei"),
+            Self::BandFailed { attempts: 1, status } => write!(f, "Band ended its request without a value, with {status}"),
             Self::BandFailed { attempts, status } => {
                 write!(f, "Band ended {attempts} requests without a value, the last with {status}")
             }
