@@ -6,6 +6,7 @@
 
 pub mod agent;
 mod api;
+pub mod audit;
 pub mod cli;
 pub mod cloud;
 pub mod config;

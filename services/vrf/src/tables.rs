@@ -71,6 +71,27 @@ pub struct HistoryLine {
     pub bad: bool,
 }
 
+/// A line of the whole history of a relay.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct AuditLine {
+    /// Its place in the history, ascending.
+    pub position: u64,
+    /// When, Unix milliseconds.
+    pub at_ms: i64,
+    /// Number of the task.
+    pub nonce: u64,
+    /// Seed of the task.
+    pub seed: B256,
+    /// State before.
+    pub from: Option<String>,
+    /// State after.
+    pub to: String,
+    /// What happened.
+    pub text: String,
+    /// Whether an operator should look.
+    pub bad: bool,
+}
+
 fn corrupt(what: &'static str, error: impl std::fmt::Display) -> VrfError {
     VrfError::Row { what, detail: error.to_string() }
 }
@@ -205,6 +226,33 @@ impl Scope {
                 let at: UnixMillis = row.get("at")?;
                 Ok(HistoryLine {
                     at_ms: at.0,
+                    seed: row.get("seed")?,
+                    from: row.get("from_state")?,
+                    to: row.get("to_state")?,
+                    text: row.get("text")?,
+                    bad: row.get("bad")?,
+                })
+            })
+            .collect()
+    }
+
+    /// The next lines of the whole history behind a position, oldest first.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub async fn history_after(&self, store: &Store, position: u64, limit: u32) -> Result<Vec<AuditLine>, VrfError> {
+        let mut values = self.params();
+        values.extend(params![position, u64::from(limit)]);
+        let sql = "SELECT position, at, nonce, seed, from_state, to_state, text, bad FROM vrf_history
+                   WHERE chain_id = $1 AND provider = $2 AND position > $3 ORDER BY position LIMIT $4";
+        let rows = store.query(sql, values).await?;
+        rows.iter()
+            .map(|row| {
+                let at: UnixMillis = row.get("at")?;
+                Ok(AuditLine {
+                    position: row.get("position")?,
+                    at_ms: at.0,
+                    nonce: row.get("nonce")?,
                     seed: row.get("seed")?,
                     from: row.get("from_state")?,
                     to: row.get("to_state")?,

@@ -115,6 +115,64 @@ async fn status_counts_and_says_why() {
 }
 
 #[tokio::test]
+async fn the_history_is_written_signed_and_checked() {
+    let rows = Rows::filled().await;
+    let given = Given { endpoints: None, ..Given::rows(&rows) };
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (log, bent, cut) = (path("log"), path("bent"), path("cut"));
+    let (code, written) = document(&given, &["audit", "write", &log]).await;
+    assert_eq!(code, 0);
+    let text = std::fs::read_to_string(&log).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(written["lines"].as_u64().unwrap() as usize, lines.len() - 2);
+    assert!(lines.len() > 5, "{text}");
+    let again = say(&given, &["audit", "write", &log]).await;
+    assert!(again.code == 2 && again.stderr.contains("cannot write"), "{}", again.stderr);
+
+    // Needs neither configuration nor database.
+    let nobody = Given::default();
+    let account = "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266";
+    let (code, found) = document(&nobody, &["audit", "verify", &log, "--signer", account, "--extends", &log]).await;
+    assert_eq!((code, &found["holds"], &found["head"]), (0, &json!(true), &written["head"]));
+    assert_eq!(found["earlier_lines"], written["lines"]);
+    let refusal = async |file: &str, more: &[&str]| {
+        let said = say(&nobody, &[&["audit", "verify", file], more].concat()).await;
+        (said.code, format!("{}{}", said.stdout, said.stderr))
+    };
+    let (code, text_of) = refusal(&log, &["--signer", "0x70997970C51812dc3A010C7d01b50e0d17dc79C8"]).await;
+    assert!(code == 1 && text_of.contains("not by 0x70997970"), "{text_of}");
+
+    // Whatever line is changed, exchanged or left out: it shows. Also when the head is made to fit.
+    for place in 1..lines.len() - 1 {
+        let mut other: Vec<String> = lines.iter().map(ToString::to_string).collect();
+        other[place] = other[place].replacen("\"bad\":", "\"bad\": ", 1);
+        std::fs::write(&bent, other.join("\n") + "\n").unwrap();
+        let (code, text_of) = refusal(&bent, &[]).await;
+        assert!(code == 1 && text_of.contains("was changed, added or left out"), "{text_of}");
+        let (code, text_of) = refusal(&bent, &["--extends", &log]).await;
+        assert!(code == 1 && text_of.contains(&format!("line {} is another one", place + 1)), "{text_of}");
+        other.remove(place);
+        std::fs::write(&bent, other.join("\n") + "\n").unwrap();
+        assert!(refusal(&bent, &[]).await.1.contains("lines of history"));
+    }
+    let head = written["head"].as_str().unwrap();
+    std::fs::write(&bent, text.replacen(head, &format!("{:#066x}", 1), 1)).unwrap();
+    assert_eq!(refusal(&bent, &[]).await.0, 1);
+    // An earlier log that knows more than this one, and files that are none.
+    std::fs::write(&cut, [&lines[..lines.len() - 2], &lines[lines.len() - 1..]].concat().join("\n") + "\n").unwrap();
+    assert!(refusal(&log, &["--extends", &cut]).await.0 == 0, "one line more than the earlier one");
+    for (content, reason) in
+        [("", "no history"), ("{}\n", "no history"), ("{}\n{}\n", "line 1"), ("abc", "cut off"), (&text[..90], "cut off")]
+    {
+        std::fs::write(&bent, content).unwrap();
+        let (code, text_of) = refusal(&bent, &[]).await;
+        assert!(code != 0 && text_of.contains(reason), "{content:?}: {text_of}");
+    }
+    assert!(refusal(&path("missing"), &[]).await.1.contains("cannot read"));
+}
+
+#[tokio::test]
 async fn an_empty_database_says_what_to_do() {
     let store = Store::open("sqlite::memory:").await.unwrap();
     let config = Some(rows::config(&rows::settings("")));

@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use alloy_primitives::U256;
+use alloy_primitives::{Address, U256};
 use clap::{Args, Subcommand, ValueEnum};
 use url::Url;
 use windlass_keys::SecretSource;
@@ -165,6 +165,40 @@ pub struct RunArgs {
     pub env: Option<PathBuf>,
 }
 
+/// Arguments of `audit verify`.
+#[derive(Debug, Clone, Args)]
+pub struct AuditVerifyArgs {
+    /// The log.
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// The account that must have signed it; without it the one that the log names.
+    #[arg(long, value_name = "ADDRESS")]
+    pub signer: Option<Address>,
+    /// An earlier log, all of whose lines must be in this one.
+    #[arg(long, value_name = "FILE")]
+    pub extends: Option<PathBuf>,
+}
+
+/// Write the signed history of a relay, or check one.
+#[derive(Debug, Clone, Subcommand)]
+pub enum AuditCommand {
+    /// Write everything that happened to every task into a new file, signed by the relaying account.
+    ///
+    /// Read from the database: works beside a running node and without one.
+    Write {
+        /// The new file.
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        #[command(flatten)]
+        #[allow(missing_docs)]
+        relay: RelayArgs,
+    },
+    /// Check that nothing of a log was changed, and who signed it. Needs neither configuration nor network.
+    ///
+    /// Exit code 0: it holds; 1: it does not.
+    Verify(AuditVerifyArgs),
+}
+
 /// Deploy a relay on the Google cloud.
 #[derive(Debug, Clone, Subcommand)]
 pub enum CloudCommand {
@@ -238,6 +272,12 @@ pub enum VrfCommand {
         #[command(flatten)]
         #[allow(missing_docs)]
         relay: RelayArgs,
+    },
+    /// Write the signed history of a relay, or check one.
+    Audit {
+        #[command(subcommand)]
+        #[allow(missing_docs)]
+        command: AuditCommand,
     },
     /// Check a relay before it runs: both chains, contracts, accounts, callers.
     Check {

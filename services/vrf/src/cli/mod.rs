@@ -4,6 +4,7 @@
 //! only its machine may decide. Standard output carries the result and nothing else.
 
 mod act;
+mod audit;
 mod check;
 mod commands;
 mod deploy;
@@ -15,7 +16,10 @@ mod run;
 mod status;
 mod verify;
 
-pub use commands::{CloudCommand, DeployArgs, LayoutArg, NodeArgs, RelayArgs, RunArgs, VerifyArgs, VersionArg, VrfCommand};
+pub use commands::{
+    AuditCommand, AuditVerifyArgs, CloudCommand, DeployArgs, LayoutArg, NodeArgs, RelayArgs, RunArgs, VerifyArgs, VersionArg,
+    VrfCommand,
+};
 pub use failure::Failure;
 pub use output::Output;
 pub use run::{Handles, run};

@@ -12,7 +12,7 @@ use windlass_store::{Store, SystemClock};
 use super::commands::{CloudCommand, RunArgs, VrfCommand};
 use super::failure::Failure;
 use super::output::Output;
-use super::{act, check, deploy, drift, inspect, status, verify};
+use super::{act, audit, check, deploy, drift, inspect, status, verify};
 use crate::cloud::cli::{self as cloud, CreateTaskArgs};
 use crate::config::VrfConfig;
 use crate::ports::band::{BandApi, BandClient, BandClientConfig};
@@ -60,6 +60,7 @@ pub async fn run(command: VrfCommand, handles: &dyn Handles, output: &mut Output
         VrfCommand::GiveUp { nonce, relay, reason, node } => act::give_up(handles, (&relay, &node), nonce, &reason, output).await,
         VrfCommand::VerifyProof(arguments) => verify::verify(handles, &arguments, output).await,
         VrfCommand::Drift { relay } => drift::drift(handles, &relay, output).await,
+        VrfCommand::Audit { command } => audit::audit(handles, &command, output).await,
         VrfCommand::Check { relay } => check::check(handles, &relay, output).await,
         VrfCommand::DeployDev(arguments) => deploy::deploy(handles, &arguments, output).await,
         VrfCommand::Import(arguments) => {
