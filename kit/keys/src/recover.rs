@@ -1,5 +1,5 @@
-//! Who signed. Every signature that leaves is checked, so this runs as often as signing, and is left to libsecp256k1, which takes a
-//! tenth of the time that the portable curve takes.
+//! Who signed. Every signature that leaves is checked, so this runs as often as signing, and is left to libsecp256k1, which is faster than
+//! the portable curve.
 
 use alloy_primitives::{Address, B256, Signature, keccak256};
 use secp256k1::ecdsa::{RecoverableSignature, RecoveryId};

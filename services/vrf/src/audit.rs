@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! {"audit_log":1,"chain_id":1,"provider":"0x..."}
-//! {"position":1,"at_ms":...,"nonce":0,"seed":"0x...","from":null,"to":"confirmed","text":"...","bad":false}
+//! {"position":1,"nonce":0,"at_ms":...,"seed":"0x...","from":null,"to":"confirmed","text":"...","bad":false}
 //! ...
 //! {"lines":1,"head":"0x...","signer":"0x...","signature":"0x..."}
 //! ```
@@ -50,6 +50,8 @@ pub enum AuditRefusal {
     /// It cannot be read.
     #[error("cannot read line {line}: {reason}")]
     Unreadable {
+        /// It is the earlier log that cannot be read.
+        earlier: bool,
         /// Which line, from 1.
         line: u64,
         /// Why.
@@ -183,13 +185,14 @@ fn to_line<T: Serialize>(value: &T) -> Result<String, AuditError> {
 /// The lines of a file without their line feeds. The last one, which has the signature, is held back.
 struct Lines<'r> {
     input: &'r mut dyn BufRead,
+    earlier: bool,
     number: u64,
     held: Option<Vec<u8>>,
 }
 
 impl<'r> Lines<'r> {
-    fn open(input: &'r mut dyn BufRead) -> Result<Self, AuditRefusal> {
-        let mut lines = Self { input, number: 0, held: None };
+    fn open(input: &'r mut dyn BufRead, earlier: bool) -> Result<Self, AuditRefusal> {
+        let mut lines = Self { input, earlier, number: 0, held: None };
         lines.held = lines.read()?;
         Ok(lines)
     }
@@ -197,7 +200,7 @@ impl<'r> Lines<'r> {
     fn read(&mut self) -> Result<Option<Vec<u8>>, AuditRefusal> {
         use std::io::Read as _;
         self.number += 1;
-        let unreadable = |reason: String| AuditRefusal::Unreadable { line: self.number, reason };
+        let unreadable = |reason: String| AuditRefusal::Unreadable { earlier: self.earlier, line: self.number, reason };
         let mut line = Vec::new();
         let read =
             (&mut *self.input).take(LINE_MAX).read_until(b'\n', &mut line).map_err(|error| unreadable(error.to_string()))?;
@@ -247,9 +250,9 @@ pub fn verify(
     signer: Option<Address>,
     earlier: Option<&mut dyn BufRead>,
 ) -> Result<Verified, AuditRefusal> {
-    let mut log = Lines::open(log)?;
+    let mut log = Lines::open(log, false)?;
     let compared = earlier.is_some();
-    let mut earlier = Earlier { lines: earlier.map(Lines::open).transpose()?, shared: 0 };
+    let mut earlier = Earlier { lines: earlier.map(|input| Lines::open(input, true)).transpose()?, shared: 0 };
     let first = log.next()?.ok_or(AuditRefusal::NoLog("it has no history, or the last line with the signature is missing"))?;
     let FirstLine { audit_log, chain_id, provider } = parse(&first, 1)?;
     if audit_log != VERSION {
@@ -283,5 +286,9 @@ pub fn verify(
 }
 
 fn parse<'de, T: Deserialize<'de>>(line: &'de [u8], number: u64) -> Result<T, AuditRefusal> {
-    serde_json::from_slice(line).map_err(|error| AuditRefusal::Unreadable { line: number, reason: error.to_string() })
+    serde_json::from_slice(line).map_err(|error| AuditRefusal::Unreadable {
+        earlier: false,
+        line: number,
+        reason: error.to_string(),
+    })
 }

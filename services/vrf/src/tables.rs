@@ -76,20 +76,11 @@ pub struct HistoryLine {
 pub struct AuditLine {
     /// Its place in the history, ascending.
     pub position: u64,
-    /// When, Unix milliseconds.
-    pub at_ms: i64,
     /// Number of the task.
     pub nonce: u64,
-    /// Seed of the task.
-    pub seed: B256,
-    /// State before.
-    pub from: Option<String>,
-    /// State after.
-    pub to: String,
-    /// What happened.
-    pub text: String,
-    /// Whether an operator should look.
-    pub bad: bool,
+    /// What happened to it.
+    #[serde(flatten)]
+    pub line: HistoryLine,
 }
 
 fn corrupt(what: &'static str, error: impl std::fmt::Display) -> VrfError {
@@ -221,19 +212,7 @@ impl Scope {
         let sql = "SELECT at, seed, from_state, to_state, text, bad FROM vrf_history
                    WHERE chain_id = $1 AND provider = $2 AND nonce = $3 ORDER BY position";
         let rows = store.query(sql, values).await?;
-        rows.iter()
-            .map(|row| {
-                let at: UnixMillis = row.get("at")?;
-                Ok(HistoryLine {
-                    at_ms: at.0,
-                    seed: row.get("seed")?,
-                    from: row.get("from_state")?,
-                    to: row.get("to_state")?,
-                    text: row.get("text")?,
-                    bad: row.get("bad")?,
-                })
-            })
-            .collect()
+        rows.iter().map(history_line_of).collect()
     }
 
     /// The next lines of the whole history behind a position, oldest first.
@@ -248,17 +227,8 @@ impl Scope {
         let rows = store.query(sql, values).await?;
         rows.iter()
             .map(|row| {
-                let at: UnixMillis = row.get("at")?;
-                Ok(AuditLine {
-                    position: row.get("position")?,
-                    at_ms: at.0,
-                    nonce: row.get("nonce")?,
-                    seed: row.get("seed")?,
-                    from: row.get("from_state")?,
-                    to: row.get("to_state")?,
-                    text: row.get("text")?,
-                    bad: row.get("bad")?,
-                })
+                let (position, nonce) = (row.get("position")?, row.get("nonce")?);
+                Ok(AuditLine { position, nonce, line: history_line_of(row)? })
             })
             .collect()
     }
@@ -406,6 +376,18 @@ fn tasks_of(rows: &[Row]) -> Result<Vec<Task>, VrfError> {
             from_text("vrf_tasks.task", &text)
         })
         .collect()
+}
+
+fn history_line_of(row: &Row) -> Result<HistoryLine, VrfError> {
+    let at: UnixMillis = row.get("at")?;
+    Ok(HistoryLine {
+        at_ms: at.0,
+        seed: row.get("seed")?,
+        from: row.get("from_state")?,
+        to: row.get("to_state")?,
+        text: row.get("text")?,
+        bad: row.get("bad")?,
+    })
 }
 
 fn band_tx_of(row: &Row) -> Result<BandTx, VrfError> {

@@ -170,6 +170,8 @@ async fn the_history_is_written_signed_and_checked() {
         assert!(code != 0 && text_of.contains(reason), "{content:?}: {text_of}");
     }
     assert!(refusal(&path("missing"), &[]).await.1.contains("cannot read"));
+    let (code, text_of) = refusal(&log, &["--extends", &bent]).await;
+    assert!(code == 2 && text_of.contains(&format!("{bent}: cannot read line")), "it names the file that is meant: {text_of}");
 }
 
 #[tokio::test]

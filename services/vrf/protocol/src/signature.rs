@@ -54,7 +54,7 @@ pub fn recover(digest: &B256, r: &B256, s: &B256, v: u8) -> Option<Address> {
     recover_key(digest, r, s, v).map(|key| address_of(&key))
 }
 
-/// Left to libsecp256k1: a block has dozens of signatures, and the portable curve takes four times as long for each.
+/// Left to libsecp256k1: a block has dozens of signatures, and the portable curve takes more than twice as long for each.
 fn recover_key(digest: &B256, r: &B256, s: &B256, v: u8) -> Option<PublicKey> {
     let id = match v {
         27 => RecoveryId::Zero,

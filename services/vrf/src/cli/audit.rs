@@ -56,7 +56,10 @@ fn verify(arguments: &AuditVerifyArgs, output: &mut Output<'_>) -> Result<u8, Fa
             output.result(&Verdict { holds: true, verified: Some(verified), reason: None }, render);
             Ok(0)
         }
-        Err(refusal @ AuditRefusal::Unreadable { .. }) => Err(Failure::usage(format!("{}: {refusal}", arguments.file.display()))),
+        Err(refusal @ AuditRefusal::Unreadable { earlier, .. }) => {
+            let file = arguments.extends.as_ref().filter(|_| earlier).unwrap_or(&arguments.file);
+            Err(Failure::usage(format!("{}: {refusal}", file.display())))
+        }
         Err(refusal) => {
             output.result(&Verdict { holds: false, verified: None, reason: Some(refusal.to_string()) }, render);
             Ok(FAILURE)
